@@ -1,0 +1,195 @@
+//! The main job in half a minute, on an embedded fake AWS and a temporary home: real `agentd`, real `agentctl`,
+//! credentials that live 20 seconds, and an outage.
+//!
+//! ```text
+//! cargo run --example demo
+//! ```
+
+#![expect(clippy::print_stdout, reason = "a demo talks")]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use support::clock;
+use support::fake_aws::{FakeAws, Operation, Rotation, SsoSession};
+use support::home::TestHome;
+use support::process;
+
+const ROLE_LIFE: Duration = Duration::from_secs(20);
+const TOKEN_LIFE: Duration = Duration::from_secs(60);
+
+fn main() {
+    let bin = build();
+    let stage = Stage::set_up(bin);
+    stage.first_credentials();
+    stage.renewal();
+    stage.outage();
+    stage.status();
+    stage.say("");
+    stage.say("That was the main job: ask once, and what you hold never lapses.");
+    stage.say("Next: the README, for your own profiles.");
+}
+
+/// Builds `agentd` and `agentctl` beside this example and says where they are.
+fn build() -> PathBuf {
+    let here = std::env::current_exe().unwrap_or_else(|e| panic!("this program's own path: {e}"));
+    let bin = here.parent().and_then(|p| p.parent()).map(PathBuf::from).unwrap_or_default();
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--bins"]);
+    if bin.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let built = cargo.status().is_ok_and(|s| s.success());
+    assert!(built, "agentd and agentctl could not be built: run cargo build");
+    bin
+}
+
+struct Stage {
+    fake: FakeAws,
+    home: TestHome,
+    bin: PathBuf,
+    colour: bool,
+}
+
+/// What `credential-process` printed, reduced to what may be shown.
+struct Credentials {
+    key: String,
+    left: i64,
+    took: Duration,
+}
+
+impl Stage {
+    fn set_up(bin: PathBuf) -> Self {
+        let fake = FakeAws::start();
+        let mut session = SsoSession::new("corp").allow("111122223333", "Developer");
+        session.role_lifetime = ROLE_LIFE;
+        session.token_lifetime = TOKEN_LIFE;
+        session.rotation = Rotation::SingleUse;
+        let session = fake.add_session(session);
+        let mut home = TestHome::with_sso_profile(&fake, session, "111122223333", "Developer");
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+            home.unset(proxy);
+            home.unset(&proxy.to_lowercase());
+        }
+        let stage = Self { fake, home, bin, colour: std::io::stdout().is_terminal() };
+        stage.title("A fake AWS on loopback, and a home with an ordinary ~/.aws/config");
+        stage.say("    [profile dev-sso]  sso_session = corp, role Developer in 111122223333");
+        stage.say("    signed in once; here the role's credentials live 20 s, the SSO token 60 s");
+        stage
+    }
+
+    fn first_credentials(&self) {
+        self.title("What the AWS CLI runs for you: agentctl credential-process --profile dev-sso");
+        let first = self.ask();
+        self.say(&format!(
+            "    key ...{}, {} s of life, in {} ms: no agent ran, so one was started;",
+            first.key,
+            first.left,
+            first.took.as_millis()
+        ));
+        self.say("    it also renewed the SSO token, which was near its end");
+        let second = self.ask();
+        self.say(&format!("    again: key ...{}, in {} ms, from memory", second.key, second.took.as_millis()));
+        self.say(&format!("    calls to AWS so far: {}", self.calls()));
+    }
+
+    fn renewal(&self) {
+        self.title("Nobody asks now. The agent renews before anything lapses");
+        self.watch(Duration::from_secs(13));
+    }
+
+    fn outage(&self) {
+        self.title("AWS goes away for 8 seconds");
+        self.fake.stop();
+        self.watch(Duration::from_secs(8));
+        let during = self.ask();
+        self.say(&format!("    still served: key ...{}, {} s of life", during.key, during.left));
+        self.fake.restart();
+        self.title("... and is back");
+        self.watch(Duration::from_secs(6));
+    }
+
+    fn status(&self) {
+        self.title("agentctl status");
+        print!("{}", self.agentctl(&["status"]).stdout);
+        self.say(&format!("\ncalls to AWS in all: {}", self.calls()));
+    }
+
+    /// Shows what `agentctl status --json` says of the key, once a second.
+    fn watch(&self, span: Duration) {
+        let start = clock::instant();
+        let mut last_key = String::new();
+        while start.elapsed() < span {
+            let status = self.agentctl(&["status", "--json"]).stdout;
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
+            let profile = &status["profiles"][0];
+            let key = profile["key_suffix"].as_str().unwrap_or("none").to_owned();
+            let left = seconds_left(profile["expires_at"].as_str().unwrap_or_default());
+            let bar = "#".repeat(usize::try_from(left).unwrap_or(0).min(40));
+            let trouble = profile["last_failure"]["class"].as_str().map(|c| format!("  ({c})")).unwrap_or_default();
+            let renewed = if key != last_key && !last_key.is_empty() { "  renewed" } else { "" };
+            let line = format!("    key ...{key} {left:>3} s {bar:<20}{renewed}{trouble}");
+            if self.colour && renewed.is_empty() {
+                print!("\r\u{1b}[K{line}");
+                // A terminal that cannot be written to shows nothing anyway.
+                let _ = std::io::stdout().flush();
+            } else {
+                if self.colour {
+                    print!("\r\u{1b}[K");
+                }
+                self.say(&line);
+            }
+            last_key = key;
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        if self.colour {
+            println!();
+        }
+    }
+
+    fn ask(&self) -> Credentials {
+        let start = clock::instant();
+        let answer = self.agentctl(&["credential-process", "--profile", "dev-sso"]);
+        let took = start.elapsed();
+        let document: serde_json::Value = serde_json::from_str(&answer.stdout)
+            .unwrap_or_else(|_| panic!("no credentials (exit {}): {}", answer.code(), answer.stderr));
+        let id = document["AccessKeyId"].as_str().unwrap_or_default();
+        let key = id.get(id.len().saturating_sub(4)..).unwrap_or_default().to_owned();
+        Credentials { key, left: seconds_left(document["Expiration"].as_str().unwrap_or_default()), took }
+    }
+
+    fn agentctl(&self, arguments: &[&str]) -> process::Finished {
+        let mut command = self.home.command(self.bin.join(format!("agentctl{}", std::env::consts::EXE_SUFFIX)));
+        command.args(arguments);
+        process::run(command, Duration::from_secs(30))
+    }
+
+    fn calls(&self) -> String {
+        let (tokens, roles) = (self.fake.count(Operation::CreateToken), self.fake.count(Operation::GetRoleCredentials));
+        format!("{tokens} CreateToken, {roles} GetRoleCredentials")
+    }
+
+    fn title(&self, text: &str) {
+        if self.colour { println!("\n\u{1b}[1m{text}\u{1b}[0m") } else { println!("\n{text}") }
+    }
+
+    #[expect(clippy::unused_self, reason = "the stage speaks")]
+    fn say(&self, text: &str) {
+        println!("{text}");
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.agentctl(&["daemon", "stop"]);
+    }
+}
+
+fn seconds_left(until: &str) -> i64 {
+    chrono::DateTime::parse_from_rfc3339(until).map_or(0, |t| (t.to_utc() - clock::now()).num_seconds().max(0))
+}

@@ -1,0 +1,52 @@
+//! SSO portal GetRoleCredentials: a role's credentials for an access token.
+
+use super::endpoints::Service;
+use super::{Aws, Call};
+use crate::core::classify::Operation;
+use crate::core::credential::RoleCredentials;
+use crate::core::secret::Secret;
+use crate::core::source::SsoSession;
+use crate::core::time::Timestamp;
+
+impl Aws {
+    /// Fetches the role's credentials. One request.
+    pub async fn role_credentials(
+        &self,
+        session: &SsoSession,
+        access_token: &Secret,
+        account_id: &str,
+        role_name: &str,
+    ) -> Call<RoleCredentials> {
+        let prepared = self.prepare(Operation::GetRoleCredentials, Service::Portal, session, &[access_token]);
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(evidence) => return Call { result: Err(*evidence), server_date: None },
+        };
+        let target = &prepared.target;
+        let client = self.shared.portal.get(session, target, || prepared.http.portal(&session.region, target));
+        let request = client
+            .get_role_credentials()
+            .access_token(access_token.expose())
+            .account_id(account_id)
+            .role_name(role_name);
+        match request.customize().interceptor(prepared.trace.clone()).send().await {
+            Ok(output) => match output.role_credentials.and_then(complete) {
+                Some(credentials) => prepared.call(Ok(credentials)),
+                None => prepared.incomplete(),
+            },
+            Err(error) => prepared.failed(&error),
+        }
+    }
+}
+
+/// The credentials, if none of the four parts is missing. `expiration` is in milliseconds since the epoch.
+fn complete(given: aws_sdk_sso::types::RoleCredentials) -> Option<RoleCredentials> {
+    let present = |text: Option<String>| text.filter(|t| !t.is_empty());
+    let secret = |text: Option<String>| text.map(Secret::new).filter(|s| !s.is_empty());
+    Some(RoleCredentials {
+        secret_access_key: secret(given.secret_access_key)?,
+        session_token: secret(given.session_token)?,
+        access_key_id: present(given.access_key_id)?,
+        expires_at: Some(given.expiration).filter(|ms| *ms > 0).map(Timestamp::from_millis)?,
+    })
+}

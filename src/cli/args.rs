@@ -1,0 +1,333 @@
+//! The command line: what can be typed, and how a mistake in it is told.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::call::Patience;
+use super::duration;
+use super::outcome::Problem;
+use super::shortcut;
+
+/// Heading of the options that every verb takes.
+const EVERYWHERE: &str = "Options of every command";
+
+/// Fresh AWS credentials from the agent in the background.
+#[derive(Debug, Parser)]
+#[command(name = "agentctl", version, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  agentctl credential-process --profile dev    for the AWS CLI and SDKs
+  agentctl export --profile dev                for Claude Code
+  agentctl status                              what is kept, and what failed
+
+Exit codes:
+  0 ok, 2 usage, 10 needs-login, 11 access-denied, 12 misconfigured,
+  13 intercepted, 14 offline, 15 throttled, 16 clock-skew, 17 transient,
+  18 login-paused, 19 agent-unreachable, 20 policy-denied")]
+pub struct Cli {
+    /// The agent's socket [default: AGENTCTL_SOCKET, or the user's own]
+    #[arg(long, global = true, value_name = "PATH", help_heading = EVERYWHERE)]
+    pub socket: Option<PathBuf>,
+    /// Say nothing but the document and errors
+    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
+    pub quiet: bool,
+    /// Tell on stderr what was asked of the agent and how long it took
+    #[arg(short, long, global = true, conflicts_with = "quiet", help_heading = EVERYWHERE)]
+    pub verbose: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Print credentials for the AWS CLI and SDKs (credential_process) and Claude Code
+    #[command(after_help = "Examples:
+  agentctl credential-process --profile dev
+  agentctl credential-process --timeout 500ms --no-autostart
+
+In ~/.aws/config:
+  [profile dev-agent]
+  region = eu-west-1
+  credential_process = /usr/local/bin/agentctl credential-process --profile dev")]
+    CredentialProcess(Fetch),
+    /// Print credentials for Claude Code, a shell or a program
+    #[command(after_help = "Examples:
+  agentctl export --profile dev                for Claude Code
+  eval \"$(agentctl export --format env)\"       sh, bash, zsh
+  agentctl export --format fish | source       fish
+  agentctl export --format powershell | Out-String | Invoke-Expression")]
+    Export(Export),
+    /// Show what is kept, how long it lives, when it is renewed and what failed
+    #[command(after_help = "Examples:
+  agentctl status
+  agentctl status --watch
+  agentctl status --json | jq '.profiles[] | {name, state, expires_at}'")]
+    Status(Status),
+    /// Explain the last decision about a profile
+    #[command(after_help = "Examples:
+  agentctl why --profile dev")]
+    Why(Named),
+    /// Renew a profile's credentials now
+    #[command(after_help = "Examples:
+  agentctl refresh --profile dev
+  agentctl refresh --timeout 1m")]
+    Refresh(Fetch),
+    /// Stop all renewing; what is held is served to its end
+    #[command(after_help = "Examples:
+  agentctl pause
+  agentctl pause --for 8h")]
+    Pause(Pause),
+    /// Renew again after a pause
+    #[command(after_help = "Examples:
+  agentctl resume")]
+    Resume,
+    /// See whether a login is needed, and how (nothing is opened yet)
+    #[command(after_help = "Examples:
+  agentctl login --profile dev")]
+    Login(Fetch),
+    /// Start, stop and look at the agent by hand
+    #[command(after_help = "Examples:
+  agentctl daemon start
+  agentctl daemon status
+  agentctl daemon restart")]
+    Daemon {
+        /// What to do with it.
+        #[command(subcommand)]
+        verb: DaemonVerb,
+    },
+}
+
+/// What `daemon` can do.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum DaemonVerb {
+    /// Start the agent in the background, unless it runs
+    Start,
+    /// End the agent; what it holds is forgotten
+    Stop,
+    /// Say whether it runs: version, process, uptime, socket
+    Status,
+    /// Stop, then start
+    Restart,
+}
+
+/// Which profile.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Named {
+    /// The profile [default: AWS_PROFILE, or "default"]
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+}
+
+/// A question that the agent may need time for.
+#[derive(Args, Clone, Debug)]
+pub struct Fetch {
+    /// Which profile.
+    #[command(flatten)]
+    pub named: Named,
+    /// How long to wait while the agent fetches (25s, 500ms; a bare number is seconds)
+    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = duration::parse)]
+    pub timeout: Duration,
+    /// Do not start the agent when it is absent: exit 19 (also AGENTCTL_NO_AUTOSTART=1)
+    #[arg(long)]
+    pub no_autostart: bool,
+}
+
+impl Fetch {
+    /// The limit when none is named.
+    pub const TIMEOUT: Duration = Duration::from_secs(25);
+
+    /// The limits that the options name.
+    #[must_use]
+    pub const fn patience(&self) -> Patience {
+        Patience { timeout: self.timeout, autostart: !self.no_autostart }
+    }
+}
+
+/// `export`.
+#[derive(Args, Clone, Debug)]
+pub struct Export {
+    /// How to ask.
+    #[command(flatten)]
+    pub fetch: Fetch,
+    /// For whom: claude or process (the union document), env (sh, bash, zsh), fish, powershell, json (a flat object)
+    #[arg(long, value_enum, default_value_t = Format::Claude, hide_possible_values = true)]
+    pub format: Format,
+    /// Print secrets even to a terminal
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// For whom `export` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The union document, for awsCredentialExport
+    Claude,
+    /// The union document, for credential_process
+    Process,
+    /// export lines for sh, bash and zsh
+    Env,
+    /// set lines for fish
+    Fish,
+    /// $Env: lines for PowerShell
+    Powershell,
+    /// A flat JSON object
+    Json,
+}
+
+/// `status`.
+#[derive(Args, Clone, Debug)]
+pub struct Status {
+    /// The agent's document as JSON (with --watch: one line per change)
+    #[arg(long)]
+    pub json: bool,
+    /// Keep showing it, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+    /// Only this profile and its session
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+}
+
+/// `pause`.
+#[derive(Args, Clone, Debug)]
+pub struct Pause {
+    /// For how long (8h, 30m); without it, until `agentctl resume`
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
+    pub span: Option<Duration>,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// A verb.
+    Run(Box<Cli>),
+    /// Help or version: print it and end well.
+    Show(String),
+}
+
+/// Reads the command line. `colour` is for the help text.
+///
+/// # Errors
+/// [`Problem::Usage`], on one line, naming the nearest word where there is one.
+pub fn parse(args: &[OsString], colour: bool) -> Result<Request, Problem> {
+    if let Some(cli) = shortcut::read(args) {
+        return Ok(Request::Run(Box::new(cli)));
+    }
+    match Cli::try_parse_from(args) {
+        Ok(cli) => Ok(Request::Run(Box::new(cli))),
+        Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            let text = e.render();
+            Ok(Request::Show(if colour { text.ansi().to_string() } else { text.to_string() }))
+        }
+        Err(e) => Err(usage(&e, args)),
+    }
+}
+
+fn usage(error: &clap::Error, args: &[OsString]) -> Problem {
+    let help = format!("see: agentctl{} --help", verb_of(args));
+    if matches!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
+        return Problem::Usage("no command was given".to_owned(), help);
+    }
+    let text = error.to_string();
+    let mut message: Vec<&str> = text.lines().map(str::trim).take_while(|l| !l.is_empty()).collect();
+    if let Some(first) = message.first_mut() {
+        *first = first.strip_prefix("error: ").unwrap_or(first);
+    }
+    let fix = suggestion(error).map_or_else(|| help.clone(), |s| format!("did you mean {s}? {help}"));
+    Problem::Usage(message.join(" "), fix)
+}
+
+fn suggestion(error: &clap::Error) -> Option<String> {
+    [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue]
+        .iter()
+        .find_map(|kind| error.get(*kind))
+        .and_then(|value| match value {
+            ContextValue::String(s) => Some(s.clone()),
+            // In the order of rising likeness.
+            ContextValue::Strings(all) => all.last().cloned(),
+            _ => None,
+        })
+}
+
+/// The verb that was typed, with a blank before it; nothing when there is none.
+fn verb_of(args: &[OsString]) -> String {
+    use clap::CommandFactory;
+    let command = Cli::command();
+    args.iter()
+        .skip(1)
+        .filter_map(|a| a.to_str())
+        .find(|a| command.find_subcommand(a).is_some())
+        .map(|verb| format!(" {verb}"))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Request, Problem> {
+        let args: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        parse(&args, false)
+    }
+
+    fn complaint(line: &str) -> String {
+        let problem = read(line).unwrap_err();
+        assert_eq!(problem.exit_code(), 2);
+        problem.line().unwrap()
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults() {
+        let Ok(Request::Run(cli)) = read("agentctl credential-process") else { panic!() };
+        let Verb::CredentialProcess(fetch) = cli.verb else { panic!() };
+        assert_eq!((fetch.timeout, fetch.named.profile, fetch.no_autostart), (Duration::from_secs(25), None, false));
+        let Ok(Request::Run(cli)) = read("agentctl export --timeout 500ms -v --socket /s") else { panic!() };
+        let Verb::Export(export) = cli.verb else { panic!() };
+        assert_eq!((export.format, export.fetch.timeout), (Format::Claude, Duration::from_millis(500)));
+        assert!(cli.verbose && cli.socket.is_some());
+    }
+
+    #[test]
+    fn mistakes_are_one_line_with_the_nearest_word() {
+        assert_eq!(
+            complaint("agentctl status --jsn"),
+            "agentctl: unexpected argument '--jsn' found; did you mean --json? see: agentctl status --help"
+        );
+        assert_eq!(
+            complaint("agentctl statsu"),
+            "agentctl: unrecognized subcommand 'statsu'; did you mean status? see: agentctl --help"
+        );
+        let line = complaint("agentctl daemon strat");
+        assert!(line.ends_with("'strat'; did you mean start? see: agentctl daemon --help"), "{line}");
+        assert_eq!(complaint("agentctl"), "agentctl: no command was given; see: agentctl --help");
+        assert_eq!(complaint("agentctl -v"), "agentctl: no command was given; see: agentctl --help");
+        assert_eq!(complaint("agentctl daemon"), "agentctl: no command was given; see: agentctl daemon --help");
+        let line = complaint("agentctl pause --for soon");
+        assert!(line.starts_with("agentctl: invalid value 'soon' for '--for <TIME>': write a whole number"), "{line}");
+        let line = complaint("agentctl export --format yaml");
+        assert!(line.contains("possible values: claude, process, env, fish, powershell, json"), "{line}");
+    }
+
+    #[test]
+    fn each_verb_has_help_with_examples() {
+        for verb in ["credential-process", "export", "status", "why", "refresh", "pause", "resume", "login", "daemon"] {
+            let Ok(Request::Show(text)) = read(&format!("agentctl {verb} --help")) else { panic!("{verb}") };
+            assert!(text.contains(&format!("Examples:\n  agentctl {verb}")), "{text}");
+            // Examples are laid out by hand: wrapping them would tear them.
+            assert!(text.lines().all(|l| l.len() <= 80 || !l.starts_with("  agentctl")), "{text}");
+        }
+        let Ok(Request::Show(text)) = read("agentctl --version") else { panic!() };
+        assert!(text.starts_with("agentctl "), "{text}");
+    }
+}

@@ -1,0 +1,108 @@
+//! `agentctl export`: credentials for Claude Code, a shell or a program.
+//!
+//! It asks for [`MIN_TTL`]: with less than six minutes Claude Code would keep the key for an hour
+//! (measured). Only for Claude Code it says who asks: a client that caches by expiry and comes back early was refused by AWS.
+
+use super::args::{Export, Format};
+use super::context::Context;
+use super::credentials::{self, Wish};
+use super::document;
+use super::outcome::Problem;
+use super::output::Output;
+use super::quote;
+
+/// The life that is asked for, seconds.
+const MIN_TTL: u64 = 390;
+
+/// Runs the verb.
+///
+/// # Errors
+/// [`Problem::Usage`] on a terminal without `--yes`; else as [`credentials::fetch`], and when the answer is no whole
+/// document.
+pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Export) -> Result<(), Problem> {
+    may_show_secrets(out.screen.stdout_is_terminal, args.yes)?;
+    let profile = ctx.profile(args.fetch.named.profile.as_deref())?;
+    let names_consumer = args.format == Format::Claude && !out.screen.stdout_is_terminal;
+    let wish = Wish { min_ttl: Some(MIN_TTL), consumer: ctx.consumer.filter(|_| names_consumer) };
+    let reply = credentials::fetch(ctx, out, &profile, wish, args.fetch.patience())?;
+    let keys = document::parse(&reply.body)?;
+    match args.format {
+        Format::Claude | Format::Process => out.document(&credentials::with_newline(&reply.body)),
+        Format::Env => out.document(quote::posix(&keys).as_bytes()),
+        Format::Fish => out.document(quote::fish(&keys).as_bytes()),
+        Format::Powershell => out.document(quote::powershell(&keys).as_bytes()),
+        Format::Json => out.document(quote::flat_json(&keys).as_bytes()),
+    }
+}
+
+fn may_show_secrets(stdout_is_terminal: bool, yes: bool) -> Result<(), Problem> {
+    if yes || !stdout_is_terminal {
+        return Ok(());
+    }
+    Err(Problem::Usage(
+        "this would show secret keys on your terminal, where they stay in the scrollback".to_owned(),
+        "to use them: eval \"$(agentctl export --format env)\"; to see them all the same: add --yes".to_owned(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Fake, union};
+    use super::*;
+    use crate::core::failure::FailureClass;
+
+    #[test]
+    fn secrets_reach_a_terminal_only_with_yes() {
+        assert!(may_show_secrets(true, true).is_ok());
+        assert!(may_show_secrets(false, false).is_ok());
+        assert_eq!(may_show_secrets(true, false).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_terminal_is_refused_before_anything_is_asked() {
+        let mut fake = Fake::new();
+        fake.screen.stdout_is_terminal = true;
+        let end = fake.run("export");
+        assert_eq!((end.code, end.stdout.as_str()), (2, ""));
+        assert!(end.stderr.contains("add --yes"), "{}", end.stderr);
+        assert_eq!(fake.targets().len(), 0);
+    }
+
+    #[test]
+    fn claude_names_its_consumer_in_a_pipe_only() {
+        let asked = |line: &str, tty: bool| {
+            let mut fake = Fake::new();
+            fake.consumer = Some("28:77");
+            fake.screen.stdout_is_terminal = tty;
+            fake.answers(200, &union());
+            assert_eq!(fake.run(line).code, 0);
+            fake.targets()[0].clone()
+        };
+        let with = "GET /v1/profiles/default/credentials?wait=1500&min_ttl=390&consumer=28%3A77";
+        let without = "GET /v1/profiles/default/credentials?wait=1500&min_ttl=390";
+        assert_eq!(asked("export", false), with);
+        assert_eq!(asked("export --format claude", false), with);
+        assert_eq!(asked("export --yes", true), without);
+        for format in ["process", "env", "fish", "powershell", "json"] {
+            assert_eq!(asked(&format!("export --format {format}"), false), without);
+        }
+    }
+
+    #[test]
+    fn claude_and_process_are_the_union_document() {
+        for line in ["export", "export --format process"] {
+            let mut fake = Fake::new();
+            fake.answers(200, &union());
+            assert_eq!(fake.run(line).stdout, format!("{}\n", union()));
+        }
+    }
+
+    #[test]
+    fn a_failure_prints_no_document() {
+        let mut fake = Fake::new();
+        fake.fails(FailureClass::NeedsLogin, "the session 'corp' has ended", "agentctl login --profile dev");
+        let end = fake.run("export --format env");
+        assert_eq!((end.code, end.stdout.as_str()), (10, ""));
+        assert_eq!(end.stderr, "agentctl: the session 'corp' has ended; agentctl login --profile dev\n");
+    }
+}

@@ -1,0 +1,88 @@
+//! The real surroundings of the verbs: the local socket, this machine's clocks, the `agentd` beside us.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::agent::{Agent, AgentError, Clock, Reply};
+use super::args::{Cli, Format, Verb};
+use super::autostart::Sibling;
+use super::context::Context;
+use super::environment::Invocation;
+use super::outcome::Problem;
+use super::output::{Output, Screen};
+use crate::api::v1;
+use crate::core::time::{Tick, Timestamp};
+use crate::ipc::address::Address;
+use crate::ipc::client::{Client, ClientError};
+use crate::platform::{clock, process};
+
+/// Runs `agentctl` on these streams and returns its exit code.
+pub fn main(start: &Invocation, stdout: &mut dyn Write, stderr: &mut dyn Write) -> u8 {
+    let mut out = Output { stdout, stderr, screen: Screen::of(start), quiet: false, verbose: false };
+    super::run(&start.args, &mut out, |cli, out| act(start, cli, out))
+}
+
+fn act(start: &Invocation, cli: &Cli, out: &mut Output<'_>) -> Result<(), Problem> {
+    let address = Address::resolve(&start.vars, cli.socket.as_deref())?;
+    let socket = address.socket();
+    let world = start.vars.world();
+    let consumer = uses_consumer(&cli.verb).then(process::parent_consumer).flatten();
+    let context = Context {
+        agent: &Socket(Client::new(socket)),
+        clock: &clock::Clock,
+        launcher: &Sibling {
+            executable: start.executable.as_deref(),
+            vars: &start.vars,
+            socket: cli.socket.is_some().then_some(socket),
+        },
+        vars: &start.vars,
+        world: &world,
+        socket,
+        consumer: consumer.as_deref(),
+    };
+    super::dispatch(&context, out, &cli.verb)
+}
+
+/// Looking for it costs some reads of `/proc`: only for the verb that tells it.
+const fn uses_consumer(verb: &Verb) -> bool {
+    matches!(verb, Verb::Export(e) if matches!(e.format, Format::Claude))
+}
+
+impl Clock for clock::Clock {
+    fn wall(&self) -> Timestamp {
+        clock::Clock::wall(self)
+    }
+
+    fn tick(&self) -> Tick {
+        self.now().tick
+    }
+
+    fn sleep(&self, span: Duration) {
+        std::thread::sleep(span);
+    }
+}
+
+/// The agent behind a socket.
+struct Socket(Client);
+
+impl Agent for Socket {
+    fn request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        within: Duration,
+    ) -> Result<Reply, AgentError> {
+        // Only the snapshot may be long.
+        let longest = if target.starts_with("/v1/status") { v1::MAX_STATUS } else { v1::MAX_BODY };
+        let client = self.0.clone().with_max_body(longest);
+        match client.request(method, target, headers, body, within) {
+            Ok(response) => Ok(Reply { status: response.status, body: response.body }),
+            Err(ClientError::Absent) => Err(AgentError::Absent),
+            Err(ClientError::TimedOut) => Err(AgentError::TimedOut),
+            Err(ClientError::Refused { why }) => Err(AgentError::Refused(why)),
+            Err(ClientError::Protocol { what }) => Err(AgentError::Protocol(what)),
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Fetches and token files report back.
+
+use super::{Broker, Outcome};
+use crate::core::classify::Verdict;
+use crate::core::credential::{Credential, SsoToken};
+use crate::core::failure::{Failure, FailureClass};
+use crate::core::node::{Flight, FlightId, Node, NodeId, Why};
+use crate::core::portal::PortalKey;
+use crate::core::session::{self, Refusal, TokenFile};
+use crate::core::time::{Moment, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An answer to a call that began longer ago says nothing about the present time.
+const OLD_ANSWER: Duration = Duration::from_secs(30);
+
+impl Broker {
+    /// Takes AWS's time from an answer, unless that may be old: a call that spanned a suspend, say.
+    pub(super) fn observe_date(&mut self, id: NodeId, date: Option<Timestamp>, now: Moment) {
+        let Some(date) = date else { return };
+        let flight = self.nodes.get(&id).and_then(|n| n.flight);
+        if flight.is_none_or(|f| now.tick.since(f.began) > OLD_ANSWER) {
+            return;
+        }
+        let before = self.clock.now(now);
+        self.clock.observe(date, now);
+        if self.clock.now(now).offset_from(before).saturating_abs() > 1000 {
+            self.settle_all(now);
+        }
+    }
+
+    pub(super) fn fetched(&mut self, id: NodeId, flight: FlightId, outcome: Outcome, now: Moment) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(flight) = node.flight.take_if(|f| f.id == flight) else { return };
+        if let Some(portal) = self.portal_of(id) {
+            portal.forget(id);
+        }
+        let ended = match outcome {
+            Outcome::Got { .. } if flight.void => false,
+            Outcome::Got { credential, issued_now } => self.got(id, flight, credential, issued_now, now),
+            Outcome::LoggedOut => {
+                self.log_out(id, now);
+                false
+            }
+            Outcome::NotSent(failure) => self.not_sent(id, flight, failure, now),
+            Outcome::Failed(Verdict::TokenRefused) => self.token_refused(id, flight, now),
+            Outcome::Failed(Verdict::Failed { failure, retry_after }) => {
+                self.failed(id, flight, failure, retry_after, now)
+            }
+        };
+        self.changed();
+        if ended {
+            self.hurry_portal_of(id, now);
+        }
+        self.settle_with_dependents(id, now);
+        self.settle_gate_of(id, ended, now);
+    }
+
+    /// Those who watched this attempt learn of its outcome; those who were shut out, of the gate's opening.
+    fn settle_gate_of(&mut self, id: NodeId, opened: bool, now: Moment) {
+        let Some(portal) = self.portal_of(id) else { return };
+        let mut informed = std::mem::take(&mut portal.watching);
+        if opened {
+            informed.append(&mut portal.waiting);
+        }
+        for other in informed {
+            self.settle_with_dependents(other, now);
+        }
+    }
+
+    fn got(&mut self, id: NodeId, flight: Flight, credential: Credential, issued_now: bool, now: Moment) -> bool {
+        let server_now = self.clock.now(now);
+        let lifetime = credential.expires_at().since(server_now);
+        if lifetime.is_zero() && issued_now {
+            return self.failed(id, flight, already_ended(&credential), None, now);
+        }
+        if let Some(node) = self.nodes.get_mut(&id) {
+            let refused = node.held.as_ref().map(|h| h.generation);
+            let replaces_refused = node.session().is_some_and(|s| s.refused.is_some() && s.refused == refused);
+            node.hold(credential, issued_now.then_some(lifetime), id, now);
+            let generation = node.generations;
+            if let Some(session) = node.session_mut() {
+                session.absent_since = None;
+                session.loaded = true;
+                session.replacement = replaces_refused.then_some(generation);
+            }
+        }
+        self.note_accepted(id, flight);
+        let service = self.service_of(id);
+        // A token that another tool had renewed says nothing about the way to AWS.
+        issued_now && self.portal_of(id).is_some_and(|p| p.answered(id, service, now.tick))
+    }
+
+    /// The upstream's token was good enough for AWS.
+    fn note_accepted(&mut self, id: NodeId, flight: Flight) {
+        if let Some(upstream) = self.nodes.get(&id).and_then(|n| n.upstream)
+            && let Some(session) = self.nodes.get_mut(&upstream).and_then(|n| n.session_mut())
+        {
+            session.accepted = flight.upstream_generation;
+        }
+    }
+
+    fn failed(
+        &mut self,
+        id: NodeId,
+        flight: Flight,
+        failure: Failure,
+        retry_after: Option<Duration>,
+        now: Moment,
+    ) -> bool {
+        let (server_now, service) = (self.time_for(id, now), self.service_of(id));
+        let Some(portal) = self.portal_of(id) else { return false };
+        let ended = if failure.class.is_shared_by_portal() {
+            portal.failed(id, service, &failure, retry_after, flight.began, now);
+            false
+        } else {
+            portal.answered(id, service, now.tick)
+        };
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.fail(failure, flight.began, server_now, id, now);
+        }
+        ended
+    }
+
+    /// No call was made, so nothing was learned of the way to AWS.
+    fn not_sent(&mut self, id: NodeId, flight: Flight, failure: Failure, now: Moment) -> bool {
+        let server_now = self.time_for(id, now);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.fail(failure, flight.began, server_now, id, now);
+        }
+        if let Some(portal) = self.portal_of(id) {
+            portal.forget(id);
+        }
+        false
+    }
+
+    /// The portal answered 401 with marks of AWS. What that means depends on the token's history.
+    fn token_refused(&mut self, id: NodeId, flight: Flight, now: Moment) -> bool {
+        let server_now = self.time_for(id, now);
+        let Some(upstream) = self.nodes.get(&id).and_then(|n| n.upstream) else { return false };
+        let judged = self.nodes.get(&upstream).and_then(|session| {
+            let held = session.held.as_ref().and_then(|h| Some((h.generation, &**h.credential.as_token()?)));
+            let judged = session.session()?.judge(flight.upstream_generation?, held, server_now);
+            // AWS itself refused the grant as well: this session is over, however young its token.
+            let ended = session.trouble.as_ref().is_some_and(|t| t.failure.class == FailureClass::NeedsLogin);
+            Some(if ended && judged == Refusal::Hollow { Refusal::Renew } else { judged })
+        });
+        match judged {
+            Some(Refusal::Hollow) | None => {
+                let session = self.nodes.get(&id).and_then(|n| n.chain.session());
+                let region = session.map(|s| s.region.clone()).unwrap_or_default();
+                return self.failed(id, flight, session::hollow(&region), None, now);
+            }
+            Some(Refusal::Replaced) => {}
+            Some(Refusal::Renew) => self.mark_refused(upstream, flight.upstream_generation),
+        }
+        // The one retry need not keep its distance from the call that told us.
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.called_at = None;
+        }
+        let service = self.service_of(id);
+        self.portal_of(id).is_some_and(|p| p.answered(id, service, now.tick))
+    }
+
+    fn mark_refused(&mut self, session_id: NodeId, generation: Option<u64>) {
+        let Some(node) = self.nodes.get_mut(&session_id) else { return };
+        let renewable = node.held.as_ref().and_then(|h| h.credential.as_token()).is_some_and(|t| t.refresh.is_some());
+        node.forced = node.forced.max(Some(Why::TokenRefused));
+        if let Some(session) = node.session_mut() {
+            session.refused = generation;
+            // Without a refresh grant the file is the only place where a better token can come from.
+            session.loaded = session.loaded && renewable;
+        }
+    }
+
+    pub(super) fn token_read(&mut self, id: NodeId, file: TokenFile, now: Moment) {
+        let server_now = self.time_for(id, now);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(session) = node.session_mut() else { return };
+        let first = !session.loaded;
+        session.reading = false;
+        session.loaded = true;
+        match file {
+            TokenFile::Present(token) => self.token_present(id, token, first, now),
+            TokenFile::Absent => self.token_absent(id, now),
+            // Torn or foreign, it says nothing of a login: it is read again, and again.
+            TokenFile::Unusable(failure) if node.held.is_none() => {
+                if let Some(session) = node.session_mut() {
+                    session.loaded = false;
+                }
+                node.fail(failure, now.tick, server_now, id, now);
+                self.changed();
+            }
+            // There is a file, so nobody logged out.
+            TokenFile::Unusable(_) => {
+                if let Some(session) = node.session_mut() {
+                    session.absent_since = None;
+                }
+            }
+        }
+        self.settle_with_dependents(id, now);
+    }
+
+    fn token_present(&mut self, id: NodeId, token: Arc<SsoToken>, first: bool, now: Moment) {
+        let server_now = self.time_for(id, now);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        if let Some(session) = node.session_mut() {
+            session.absent_since = None;
+        }
+        let held = node.held.as_ref().and_then(|h| h.credential.as_token());
+        let adopt = match held {
+            None => true,
+            // Mostly the echo of our own write. The file's rounded end and its modification time are no news.
+            Some(held) if held.is_same_grant(&token) => false,
+            // Ours may live in memory only, if the folder could not be written: the later expiry wins.
+            Some(held) => {
+                node.valid(server_now).is_none()
+                    || node.trouble.is_some()
+                    || token.expires_at >= held.expires_at
+                    || token.obtained_at > held.obtained_at
+            }
+        };
+        if adopt {
+            node.hold(Credential::Token(token), None, id, now);
+            node.renewed_at = None;
+            self.changed();
+            if !first {
+                self.hurry_dependents(id, now);
+            }
+        }
+    }
+
+    fn token_absent(&mut self, id: NodeId, now: Moment) {
+        let server_now = self.time_for(id, now);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        if node.held.is_none() {
+            let name = node.chain.session().map(crate::core::source::SsoSession::id).unwrap_or_default();
+            node.fail(session::no_token(&name), now.tick, server_now, id, now);
+            self.changed();
+            return;
+        }
+        let Some(session) = node.session_mut() else { return };
+        let since = *session.absent_since.get_or_insert(now.tick);
+        if now.tick >= since.plus(crate::core::schedule::LOGOUT_AFTER) {
+            self.log_out(id, now);
+        }
+    }
+
+    /// The token file was deleted: the session and every credential that came from it are forgotten.
+    fn log_out(&mut self, id: NodeId, now: Moment) {
+        let server_now = self.time_for(id, now);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let name = node.chain.session().map(crate::core::source::SsoSession::id).unwrap_or_default();
+        node.held = None;
+        if let Some(session) = node.session_mut() {
+            session.absent_since = None;
+        }
+        node.fail(session::signed_out(&name), now.tick, server_now, id, now);
+        self.forget_dependents(id, now);
+        self.changed();
+    }
+
+    fn forget_dependents(&mut self, id: NodeId, now: Moment) {
+        let dependents = self.nodes.get(&id).map(|n| n.dependents.clone()).unwrap_or_default();
+        for dependent in dependents {
+            if let Some(node) = self.nodes.get_mut(&dependent) {
+                node.held = None;
+                if let Some(flight) = &mut node.flight {
+                    flight.void = true;
+                }
+            }
+            self.forget_dependents(dependent, now);
+            self.settle(dependent, now);
+        }
+    }
+
+    /// A new token may end what its predecessor caused.
+    fn hurry_dependents(&mut self, id: NodeId, now: Moment) {
+        let dependents = self.nodes.get(&id).map(|n| n.dependents.clone()).unwrap_or_default();
+        for dependent in dependents {
+            if let Some(node) = self.nodes.get_mut(&dependent) {
+                node.forgive(&[FailureClass::NeedsLogin, FailureClass::AccessDenied, FailureClass::Intercepted]);
+            }
+            self.settle_with_dependents(dependent, now);
+            self.hurry_dependents(dependent, now);
+        }
+    }
+
+    /// The portal works again: entries that failed on the way to it try again soon.
+    fn hurry_portal_of(&mut self, id: NodeId, now: Moment) {
+        let portal_of = |n: &Node| n.chain.session().map(PortalKey::from);
+        let Some(portal) = self.nodes.get(&id).map(portal_of) else { return };
+        let same: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(|(other, n)| **other != id && n.trouble.is_some() && portal_of(n) == portal)
+            .map(|(other, _)| *other)
+            .collect();
+        for other in same {
+            if let Some(node) = self.nodes.get_mut(&other) {
+                node.hurry(other, now);
+            }
+            self.settle_with_dependents(other, now);
+        }
+    }
+}
+
+fn already_ended(credential: &Credential) -> Failure {
+    Failure::new(
+        FailureClass::Transient,
+        format!("AWS returned a credential that had already ended ({})", credential.expires_at()),
+        "check this machine's clock",
+    )
+}

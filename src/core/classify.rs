@@ -1,0 +1,320 @@
+//! From what was observed to what it means: one exhaustive match from [`Evidence`] to [`Verdict`].
+//!
+//! The rule that everything here serves: only an answer that carries a mark of AWS may mean that a person must log in.
+//! Everything else is the doing of the network, however much it looks like a refusal. An AWS mark is any one of: a
+//! request id header, an error-type header, a JSON body with a code that the service model knows.
+
+use std::time::Duration;
+
+use super::failure::{Failure, FailureClass};
+
+/// The AWS call that the evidence is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// SSO OIDC CreateToken with a refresh-token grant.
+    CreateToken,
+    /// SSO portal GetRoleCredentials.
+    GetRoleCredentials,
+}
+
+impl Operation {
+    /// AWS's name for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CreateToken => "CreateToken",
+            Self::GetRoleCredentials => "GetRoleCredentials",
+        }
+    }
+}
+
+/// What one failed call showed. Holds no secret: bodies are reduced to their kind and AWS's own error texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// What was called.
+    pub operation: Operation,
+    /// The host that was meant to answer.
+    pub host: String,
+    /// What came back.
+    pub signal: Signal,
+}
+
+/// What came back from a call that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// An HTTP answer that is not the success that was asked for.
+    Answer(Answer),
+    /// The TLS handshake failed on the certificate.
+    Certificate(CertificateFault),
+    /// A TLS failure of another kind (protocol, alert).
+    Tls {
+        /// rustls' words.
+        detail: String,
+    },
+    /// The proxy refused the tunnel.
+    ProxyRefused {
+        /// The proxy's status, where its text could be read.
+        status: Option<u16>,
+    },
+    /// Nothing could be reached: DNS, no route, connection refused.
+    Unreachable {
+        /// The operating system's words.
+        detail: String,
+    },
+    /// A deadline passed.
+    TimedOut {
+        /// Whether the request may have reached the server.
+        sent: bool,
+    },
+    /// The connection broke.
+    Broken {
+        /// Whether the request may have reached the server.
+        sent: bool,
+        /// What was seen.
+        detail: String,
+    },
+    /// The call could not be made at all: a setting of ours is unusable.
+    Unusable {
+        /// What is wrong.
+        detail: String,
+        /// What to set.
+        fix: String,
+    },
+}
+
+/// An HTTP answer, reduced to what tells AWS from everybody else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Whether any mark of AWS is on it.
+    pub aws_mark: bool,
+    /// AWS's error code in its exception form (`InvalidGrantException`), whichever way the answer spelled it.
+    pub code: Option<String>,
+    /// AWS's own error text, or a captive portal's title.
+    pub message: Option<String>,
+    /// What the body is.
+    pub body: BodyKind,
+    /// The host of a `Location` header.
+    pub redirect_host: Option<String>,
+    /// `Retry-After` in seconds or as a date, already relative.
+    pub retry_after: Option<Duration>,
+    /// The `Server` or `Via` header: who answered.
+    pub server: Option<String>,
+}
+
+/// The kind of a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyKind {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// Whole JSON.
+    Json,
+    /// The beginning of JSON.
+    JsonCut,
+    /// HTML.
+    Html,
+    /// Any other text or bytes.
+    Other,
+}
+
+/// Why a certificate was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateFault {
+    /// No trusted root signed it.
+    UnknownIssuer,
+    /// It is for another host.
+    NameMismatch,
+    /// It is expired or not yet valid, by the local clock.
+    NotValidNow,
+    /// Anything else.
+    Other(String),
+}
+
+/// What the evidence means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A failure of this class; for [`FailureClass::Throttled`], not before the given time has passed.
+    Failed {
+        /// Class, cause and fix.
+        failure: Failure,
+        /// What the server asked for.
+        retry_after: Option<Duration>,
+    },
+    /// The portal refused the bearer token with AWS's own 401. What that means depends on the token's history
+    /// (see [`super::session`]); the failure is the one to report if the token was fresh.
+    TokenRefused,
+}
+
+impl Evidence {
+    /// Whether the server may have acted on the request although no answer came: a refresh token may be used up.
+    #[must_use]
+    pub const fn outcome_unknown(&self) -> bool {
+        match &self.signal {
+            Signal::TimedOut { sent } | Signal::Broken { sent, .. } => *sent,
+            Signal::Answer(a) => matches!(a.body, BodyKind::JsonCut) && a.status < 300,
+            _ => false,
+        }
+    }
+
+    /// What this means.
+    #[must_use]
+    pub fn classify(&self) -> Verdict {
+        let failed = |class, message: String, fix: &str| Verdict::Failed {
+            failure: Failure::new(class, message, fix),
+            retry_after: None,
+        };
+        let (op, host) = (self.operation.name(), &self.host);
+        match &self.signal {
+            Signal::Answer(answer) => self.classify_answer(answer),
+            Signal::Certificate(fault) => {
+                let what = match fault {
+                    CertificateFault::UnknownIssuer => "presents a certificate that is not trusted here".to_owned(),
+                    CertificateFault::NameMismatch => "presents a certificate for another host".to_owned(),
+                    CertificateFault::NotValidNow => {
+                        "presents a certificate that is not valid at this machine's time".to_owned()
+                    }
+                    CertificateFault::Other(detail) => format!("presents an unusable certificate ({detail})"),
+                };
+                let fix = match fault {
+                    CertificateFault::NotValidNow => "check this machine's clock, then the network between",
+                    _ => "set AWS_CA_BUNDLE to your company's CA, then agentctl daemon restart",
+                };
+                failed(FailureClass::Intercepted, format!("{host} {what}"), fix)
+            }
+            Signal::Tls { detail } => failed(
+                FailureClass::Intercepted,
+                format!("TLS with {host} failed: {detail}"),
+                "something between may not let it through; try another network",
+            ),
+            Signal::ProxyRefused { status: Some(407) } => failed(
+                FailureClass::Intercepted,
+                format!("the proxy asks for credentials before it lets us reach {host} (407)"),
+                "put user and password into HTTPS_PROXY",
+            ),
+            Signal::ProxyRefused { status } => {
+                let code = status.map_or_else(String::new, |s| format!(" ({s})"));
+                let message = format!("the proxy refuses a connection to {host}{code}");
+                failed(FailureClass::Intercepted, message, "ask for *.amazonaws.com to be allowed on the proxy")
+            }
+            Signal::Unreachable { detail } => {
+                failed(FailureClass::Offline, format!("cannot reach {host}: {detail}"), "check the network")
+            }
+            Signal::TimedOut { .. } => {
+                failed(FailureClass::Transient, format!("{op}: no answer from {host} in time"), "")
+            }
+            Signal::Broken { detail, .. } => {
+                failed(FailureClass::Transient, format!("{op}: connection to {host} broke: {detail}"), "")
+            }
+            Signal::Unusable { detail, fix } => failed(FailureClass::Misconfigured, detail.clone(), fix),
+        }
+    }
+
+    fn classify_answer(&self, answer: &Answer) -> Verdict {
+        use FailureClass as C;
+        let failed = |class, message: String, fix: &str| Verdict::Failed {
+            failure: Failure::new(class, message, fix),
+            retry_after: answer.retry_after,
+        };
+        let (op, host, status) = (self.operation.name(), &self.host, answer.status);
+        let who = answer.server.as_deref().map_or_else(String::new, |s| format!(" by '{s}'"));
+
+        match status {
+            511 => {
+                return failed(C::Intercepted, format!("the network asks for a sign-in before {host} (511)"), PORTAL);
+            }
+            407 => {
+                return failed(C::Intercepted, format!("a proxy asks for credentials before {host} (407)"), PROXY);
+            }
+            429 => return failed(C::Throttled, format!("{op} is throttled by {host}"), ""),
+            500..=599 => return failed(C::Transient, format!("{op}: {host} answered {status}{}", said(answer)), ""),
+            300..=399 => {
+                let to = answer.redirect_host.as_deref().unwrap_or("an unnamed place");
+                return failed(C::Intercepted, format!("{host} was redirected to {to}{who}"), PORTAL);
+            }
+            _ => {}
+        }
+        if answer.aws_mark
+            && let Some(verdict) = self.classify_aws_error(answer)
+        {
+            return verdict;
+        }
+        match (status, answer.body) {
+            (200..=299, BodyKind::Json | BodyKind::JsonCut) => {
+                failed(C::Transient, format!("{op}: {host} answered {status} with an incomplete document"), "")
+            }
+            (_, BodyKind::Html) => {
+                failed(C::Intercepted, format!("a web page came instead of {host}'s answer ({status}){who}"), PORTAL)
+            }
+            _ => {
+                failed(C::Intercepted, format!("something other than AWS answered for {host} ({status}){who}"), BETWEEN)
+            }
+        }
+    }
+
+    /// An answer that AWS itself gave. `None`: its code says nothing that we know.
+    fn classify_aws_error(&self, answer: &Answer) -> Option<Verdict> {
+        use FailureClass as C;
+        let failed = |class, message: String, fix: &str| {
+            Some(Verdict::Failed { failure: Failure::new(class, message, fix), retry_after: answer.retry_after })
+        };
+        let code = answer.code.as_deref().unwrap_or_default();
+        let said = said(answer);
+        match (self.operation, code, answer.status) {
+            (_, "SlowDownException" | "TooManyRequestsException" | "ThrottlingException", _) => {
+                failed(C::Throttled, format!("{} is throttled by {}", self.operation.name(), self.host), "")
+            }
+            (_, "InternalServerException", _) => failed(C::Transient, format!("AWS has an internal error{said}"), ""),
+            (
+                Operation::CreateToken,
+                "InvalidGrantException"
+                | "ExpiredTokenException"
+                | "InvalidClientException"
+                | "UnauthorizedClientException",
+                _,
+            ) => failed(C::NeedsLogin, format!("AWS refused to renew the SSO session ({code})"), ""),
+            (
+                Operation::CreateToken,
+                "InvalidScopeException" | "UnsupportedGrantTypeException" | "InvalidRequestException",
+                _,
+            ) => failed(
+                C::Misconfigured,
+                format!("the SSO session cannot be renewed ({code}{said})"),
+                "set sso_registration_scopes = sso:account:access in the sso-session and log in again",
+            ),
+            (Operation::CreateToken, "AccessDeniedException", _) => failed(
+                C::AccessDenied,
+                format!("AWS denies a token for this SSO session{said}"),
+                "ask who runs Identity Center",
+            ),
+            (Operation::GetRoleCredentials, "UnauthorizedException", _) | (Operation::GetRoleCredentials, _, 401) => {
+                Some(Verdict::TokenRefused)
+            }
+            (Operation::GetRoleCredentials, "ForbiddenException" | "AccessDeniedException", _)
+            | (Operation::GetRoleCredentials, _, 403) => failed(
+                C::AccessDenied,
+                format!("AWS denies this role{said}"),
+                "check sso_account_id and sso_role_name, or ask for the permission set",
+            ),
+            (Operation::GetRoleCredentials, "InvalidRequestException" | "ResourceNotFoundException", _)
+            | (Operation::GetRoleCredentials, _, 400 | 404) => failed(
+                C::Misconfigured,
+                format!("the portal does not know this account or role{said}"),
+                "check sso_region (where Identity Center lives), sso_account_id and sso_role_name",
+            ),
+            (operation, _, 400..=499) => {
+                failed(C::Transient, format!("{}: AWS answered {}{said}", operation.name(), answer.status), "")
+            }
+            _ => None,
+        }
+    }
+}
+
+const PORTAL: &str = "sign in to the network in a browser, then try again";
+const PROXY: &str = "put user and password into HTTPS_PROXY";
+const BETWEEN: &str = "a proxy or gateway is in between; try another network or ask who runs it";
+
+fn said(answer: &Answer) -> String {
+    answer.message.as_deref().map_or_else(String::new, |m| format!(": {m}"))
+}

@@ -1,0 +1,157 @@
+//! Actions of the broker, run: each in a task with a deadline that posts exactly one event back, whatever happens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use super::event_loop::{Message, Sender};
+use super::settings::Configuration;
+use super::token_flow::{TokenFlow, role_flow};
+use super::watcher::Watcher;
+use crate::core::broker::{Event, Fetch, Outcome};
+use crate::core::classify::Verdict;
+use crate::core::failure::{Failure, FailureClass};
+use crate::core::node::{FlightId, NodeId};
+use crate::core::source::{Link, World};
+use crate::core::time::Timestamp;
+
+/// Then a fetch counts as failed: one AWS call ends after 20 s, and a renewal may make two and wait for a lock before. A
+/// renewal that takes longer goes on all the same; what it stores is found in the file.
+const FETCH_DEADLINE: Duration = Duration::from_secs(55);
+
+/// What actions are run with.
+pub struct Effects {
+    /// Where their events go.
+    pub broker: Sender,
+    /// The way to AWS, and our own settings.
+    pub configuration: Arc<Configuration>,
+    /// The files' side of the token protocol.
+    pub tokens: TokenFlow,
+    /// Looks at the files of worlds and sessions.
+    pub watcher: Arc<Watcher>,
+}
+
+impl Effects {
+    /// Reads a session's token file and reports what it is.
+    pub fn read_token(&self, node: NodeId, link: Link, world: Arc<World>) {
+        let (watcher, broker) = (Arc::clone(&self.watcher), self.broker.clone());
+        tokio::spawn(async move {
+            let file = watcher.read_token(&link, &world).await;
+            post(&broker, Event::TokenRead { node, file });
+        });
+    }
+
+    /// Fetches an entry's credential and reports how that ended.
+    pub fn fetch(&self, fetch: Fetch) {
+        let report = Report { broker: self.broker.clone(), node: fetch.node, flight: fetch.flight, posted: false };
+        let aws = self.configuration.aws();
+        let tokens = self.tokens.clone();
+        tokio::spawn(async move {
+            let (what, why) = (fetch.link.to_string(), fetch.why);
+            debug!(node = fetch.node.0, what, why, "fetching");
+            let flow = async {
+                match &fetch.link {
+                    Link::SsoSession(session) => tokens.renew(&aws, session, &fetch).await,
+                    Link::SsoRole { account_id, role_name } => role_flow(&aws, account_id, role_name, &fetch).await,
+                    Link::AssumedRole { role_arn } => (Outcome::NotSent(unsupported(role_arn)), None),
+                }
+            };
+            let (outcome, date) = tokio::time::timeout(FETCH_DEADLINE, flow).await.unwrap_or_else(|_| (late(), None));
+            log(&what, why, &outcome);
+            report.post(outcome, date);
+        });
+    }
+
+    /// Looks at every file that matters, beside the loop.
+    pub fn look_at_files(&self) {
+        let (watcher, tokens) = (Arc::clone(&self.watcher), self.tokens.clone());
+        let configuration = Arc::clone(&self.configuration);
+        configuration.look(&self.broker);
+        tokio::spawn(async move {
+            watcher.look_at_all().await;
+            // Nearly always there is nothing to store, and no reason to wake a thread of the pool.
+            if tokens.has_unsaved()
+                && let Ok(findings) = tokio::task::spawn_blocking(move || tokens.store_unsaved()).await
+            {
+                configuration.set_unsaved(findings);
+            }
+        });
+    }
+
+    /// The sessions whose token files matter from now on.
+    pub fn watch_sessions(&self, sessions: impl Iterator<Item = (NodeId, Link, Arc<World>)>) {
+        self.watcher.set_sessions(sessions);
+    }
+}
+
+fn post(broker: &Sender, event: Event) {
+    // When the loop has ended there is nobody left to tell.
+    let _ = broker.send(Message::Event(event));
+}
+
+/// Posts one outcome: the flow's, or, if its task dies, a failure in its place.
+struct Report {
+    broker: Sender,
+    node: NodeId,
+    flight: FlightId,
+    posted: bool,
+}
+
+impl Report {
+    fn post(mut self, outcome: Outcome, server_date: Option<Timestamp>) {
+        self.send(outcome, server_date);
+    }
+
+    fn send(&mut self, outcome: Outcome, server_date: Option<Timestamp>) {
+        self.posted = true;
+        post(&self.broker, Event::Fetched { node: self.node, flight: self.flight, outcome, server_date });
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if !self.posted {
+            self.send(Outcome::Failed(failed(FailureClass::Transient, "the fetch ended without a result", "")), None);
+        }
+    }
+}
+
+fn failed(class: FailureClass, message: &str, fix: &str) -> Verdict {
+    Verdict::Failed { failure: Failure::new(class, message, fix), retry_after: None }
+}
+
+fn late() -> Outcome {
+    Outcome::Failed(failed(FailureClass::Transient, "no answer from AWS in time", ""))
+}
+
+fn unsupported(role_arn: &str) -> Failure {
+    let message = format!("assuming {role_arn} is not supported by this version");
+    Failure::new(
+        FailureClass::Misconfigured,
+        message,
+        "use a profile with sso_session, sso_account_id and sso_role_name",
+    )
+}
+
+/// One line per fetch, with what decided it. No secret fits into these values.
+fn log(what: &str, why: &str, outcome: &Outcome) {
+    match outcome {
+        Outcome::Got { credential, issued_now } => {
+            info!(what, why, issued_now, expires_at = %credential.expires_at(), "renewed");
+        }
+        Outcome::NotSent(failure) => {
+            info!(what, why, class = failure.class.name(), message = failure.message, "not renewed, and nobody asked");
+        }
+        Outcome::LoggedOut => info!(what, why, "the token file is gone: logged out"),
+        Outcome::Failed(Verdict::TokenRefused) => warn!(what, why, "the portal refused the token"),
+        Outcome::Failed(Verdict::Failed { failure, .. }) => {
+            let (class, message) = (failure.class.name(), failure.message.as_str());
+            if failure.class == FailureClass::NeedsLogin {
+                warn!(what, why, class, message, "not renewed");
+            } else {
+                info!(what, why, class, message, "not renewed");
+            }
+        }
+    }
+}

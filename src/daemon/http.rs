@@ -1,0 +1,311 @@
+//! The local API as an axum router: requests become events, answers become documents.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Serialize;
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::event_loop::{Message, Sender};
+use super::settings::Configuration;
+use super::watcher::Watcher;
+use crate::api::process_json::union_document;
+use crate::api::v1;
+use crate::core::broker::{Demand, Event};
+use crate::core::failure::{Failure, FailureClass};
+use crate::core::source::World;
+use crate::core::status::Finding;
+use crate::core::time::{Tick, Timestamp};
+use crate::core::waiters::{Answer, ProfileRef, Refusal, WaiterId};
+
+/// How long a status request with `after` is held by default and at most.
+const STATUS_WAIT: Duration = Duration::from_secs(25);
+
+/// What every route needs.
+pub struct Api {
+    /// To the event loop.
+    pub broker: Sender,
+    /// Looks at files before a demand is judged.
+    pub watcher: Arc<Watcher>,
+    /// Our own settings, looked at as well.
+    pub configuration: Arc<Configuration>,
+    /// The daemon's own world.
+    pub home: Arc<World>,
+    /// The broker's revision.
+    pub revision: watch::Receiver<u64>,
+    /// Fires when a clean end is asked for.
+    pub shutdown: Arc<Notify>,
+    /// When this process started.
+    pub started_at: Timestamp,
+    /// Network settings and findings that the broker knows nothing of.
+    pub circumstances: watch::Receiver<Circumstances>,
+    /// The next waiter's number.
+    pub waiters: AtomicU64,
+}
+
+/// What the daemon says of itself in the status document.
+#[derive(Clone, Debug, Default)]
+pub struct Circumstances {
+    /// Settings with their origin.
+    pub network: Vec<v1::Setting>,
+    /// Ignored overrides, unusable CA files, an invalid config.toml.
+    pub findings: Vec<Finding>,
+    /// Renewed tokens that could not be written.
+    pub unsaved: Vec<Finding>,
+}
+
+/// The routes of `/v1`.
+pub fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/health", get(health))
+        .route("/v1/status", get(status))
+        .route("/v1/profiles/{profile}/credentials", get(credentials))
+        .route("/v1/profiles/{profile}/refresh", post(refresh))
+        .route("/v1/profiles/{profile}/rejected", post(rejected))
+        .route("/v1/pause", post(pause))
+        .route("/v1/resume", post(resume))
+        .route("/v1/shutdown", post(shutdown))
+        .fallback(|| async { unknown_route() })
+        .method_not_allowed_fallback(|| async { unknown_route() })
+        .layer(DefaultBodyLimit::max(v1::MAX_BODY))
+        .with_state(api)
+}
+
+async fn health(State(api): State<Arc<Api>>) -> Response {
+    document(
+        StatusCode::OK,
+        &v1::Health {
+            name: "agentd".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: api.started_at,
+        },
+    )
+}
+
+async fn status(State(api): State<Arc<Api>>, query: Result<Query<v1::StatusQuery>, Rejection>) -> Response {
+    let Ok(Query(query)) = query else { return bad_request("the query of /v1/status takes after and wait") };
+    // Who looks after changing a file wants to see what came of it.
+    api.configuration.look(&api.broker);
+    api.watcher.look_at_all().await;
+    if let Some(after) = query.after {
+        let wait = query.wait.map_or(STATUS_WAIT, Duration::from_millis).min(STATUS_WAIT);
+        let mut revision = api.revision.clone();
+        // No change in time: the same snapshot again.
+        let _ = tokio::time::timeout(wait, revision.wait_for(|r| *r > after)).await;
+    }
+    let (reply, answer) = oneshot::channel();
+    if api.broker.send(Message::Status(reply)).is_err() {
+        return stopping();
+    }
+    let Ok(mut status) = answer.await else { return stopping() };
+    let circumstances = api.circumstances.borrow().clone();
+    status.findings.extend(circumstances.findings.into_iter().chain(circumstances.unsaved));
+    let agent = v1::AgentStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started_at: api.started_at,
+        config_file: api.home.config_file.display().to_string(),
+        network: circumstances.network,
+    };
+    document(StatusCode::OK, &v1::StatusDocument { status, agent })
+}
+
+async fn credentials(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    query: Result<Query<v1::CredentialsQuery>, Rejection>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(Query(query)) = query else { return bad_request("the query takes min_ttl, wait and consumer") };
+    let profile = match api.profile(name, &headers).await {
+        Ok(profile) => profile,
+        Err(response) => return *response,
+    };
+    let waiter = api.next_waiter();
+    let demand = Demand {
+        waiter,
+        profile,
+        min_ttl: Duration::from_secs(query.min_ttl.unwrap_or(0).min(24 * 3600)),
+        wait: wait(query.wait),
+        consumer: query.consumer.filter(|c| c.len() <= 64),
+    };
+    respond(api.ask(waiter, Event::Demand(demand)).await)
+}
+
+async fn refresh(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    query: Result<Query<v1::RefreshQuery>, Rejection>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(Query(query)) = query else { return bad_request("the query takes wait and since") };
+    let profile = match api.profile(name, &headers).await {
+        Ok(profile) => profile,
+        Err(response) => return *response,
+    };
+    let waiter = api.next_waiter();
+    let since = query.since.map(Tick::from_millis);
+    respond(api.ask(waiter, Event::Refresh { waiter, profile, wait: wait(query.wait), since }).await)
+}
+
+async fn rejected(State(api): State<Arc<Api>>, Path(name): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+    let Ok(v1::Rejected { access_key_id }) = serde_json::from_slice(&body) else {
+        return bad_request("the body must be {\"access_key_id\": \"...\"}");
+    };
+    match api.profile(name, &headers).await {
+        Ok(profile) => api.tell(Event::Rejected { profile, access_key_id }),
+        Err(response) => *response,
+    }
+}
+
+async fn pause(State(api): State<Arc<Api>>, body: Bytes) -> Response {
+    let request = if body.is_empty() { Ok(v1::PauseRequest::default()) } else { serde_json::from_slice(&body) };
+    match request {
+        Ok(v1::PauseRequest { seconds }) => api.tell(Event::Pause(seconds.map(Duration::from_secs))),
+        Err(_) => bad_request("the body must be {\"seconds\": N} or empty"),
+    }
+}
+
+async fn resume(State(api): State<Arc<Api>>) -> Response {
+    api.tell(Event::Resume)
+}
+
+async fn shutdown(State(api): State<Arc<Api>>) -> Response {
+    api.shutdown.notify_one();
+    empty()
+}
+
+type Rejection = axum::extract::rejection::QueryRejection;
+
+impl Api {
+    fn next_waiter(&self) -> WaiterId {
+        WaiterId(self.waiters.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn tell(&self, event: Event) -> Response {
+        if self.broker.send(Message::Event(event)).is_err() { stopping() } else { empty() }
+    }
+
+    /// The profile of the request, in its world, whose files (and our settings) have just been looked at.
+    async fn profile(&self, name: String, headers: &HeaderMap) -> Result<ProfileRef, Box<Response>> {
+        let world = world_of(headers, &self.home).map_err(|why| Box::new(bad_request(&why)))?;
+        self.configuration.look(&self.broker);
+        self.watcher.look_at(&world).await;
+        Ok(ProfileRef { world, name })
+    }
+
+    /// Parks a request with the broker. A client that goes away drops this future, which tells the broker.
+    async fn ask(&self, waiter: WaiterId, event: Event) -> Option<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.broker.send(Message::Request(waiter, event, reply)).ok()?;
+        let leave = LeaveOnDrop { broker: &self.broker, waiter: Some(waiter) };
+        let answer = answer.await.ok();
+        leave.answered();
+        answer
+    }
+}
+
+struct LeaveOnDrop<'a> {
+    broker: &'a Sender,
+    waiter: Option<WaiterId>,
+}
+
+impl LeaveOnDrop<'_> {
+    fn answered(mut self) {
+        self.waiter = None;
+    }
+}
+
+impl Drop for LeaveOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(waiter) = self.waiter {
+            // A loop that has ended has no waiters.
+            let _ = self.broker.send(Message::Event(Event::Leave(waiter)));
+        }
+    }
+}
+
+fn wait(asked_ms: Option<u64>) -> Duration {
+    Duration::from_millis(asked_ms.unwrap_or(v1::MAX_WAIT_MS).min(v1::MAX_WAIT_MS))
+}
+
+/// The files that the client named; the daemon's own where it named none.
+fn world_of(headers: &HeaderMap, home: &Arc<World>) -> Result<Arc<World>, String> {
+    let path = |name: &str, default: &std::path::Path| match headers.get(name) {
+        None => Ok(default.to_path_buf()),
+        Some(value) => decode_path(value).ok_or_else(|| format!("{name} must be an absolute path, percent-encoded")),
+    };
+    let world = World {
+        config_file: path(v1::CONFIG_FILE_HEADER, &home.config_file)?,
+        credentials_file: path(v1::CREDENTIALS_FILE_HEADER, &home.credentials_file)?,
+        sso_cache: path(v1::SSO_CACHE_HEADER, &home.sso_cache)?,
+    };
+    Ok(if world == **home { Arc::clone(home) } else { Arc::new(world) })
+}
+
+fn decode_path(value: &HeaderValue) -> Option<std::path::PathBuf> {
+    let path = std::path::PathBuf::from(v1::decode(value.to_str().ok()?)?);
+    path.is_absolute().then_some(path)
+}
+
+fn respond(answer: Option<Answer>) -> Response {
+    match answer {
+        None => stopping(),
+        Some(Answer::Credentials(credentials)) => {
+            // The buffer is wiped when the last reference to it goes.
+            let body = Bytes::from_owner(union_document(&credentials));
+            let mut response = (StatusCode::OK, body).into_response();
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Some(Answer::Renewed { expires_at }) => document(StatusCode::OK, &v1::Renewed { expires_at }),
+        Some(Answer::InFlight { since }) => {
+            let since = since.map(Tick::as_millis);
+            document(StatusCode::ACCEPTED, &v1::InFlight { in_flight: true, since })
+        }
+        Some(Answer::Refused(refusal)) => refuse(&refusal),
+    }
+}
+
+fn refuse(refusal: &Refusal) -> Response {
+    let code = if refusal.unknown { 404 } else { v1::http_status(refusal.failure.class) };
+    let mut body = v1::ErrorBody::from(&refusal.failure);
+    body.retry_after = refusal.retry_after.map(|d| d.as_secs().max(1));
+    let mut response = document(StatusCode::from_u16(code).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), &body);
+    if let Some(seconds) = body.retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn document(status: StatusCode, body: &impl Serialize) -> Response {
+    (status, axum::Json(body)).into_response()
+}
+
+fn empty() -> Response {
+    document(StatusCode::OK, &serde_json::json!({}))
+}
+
+fn error(status: StatusCode, class: FailureClass, message: &str, fix: &str) -> Response {
+    document(status, &v1::ErrorBody::from(&Failure::new(class, message, fix)))
+}
+
+fn bad_request(why: &str) -> Response {
+    error(StatusCode::BAD_REQUEST, FailureClass::Misconfigured, why, "")
+}
+
+fn unknown_route() -> Response {
+    error(StatusCode::NOT_FOUND, FailureClass::Misconfigured, "no such route", "see the documentation of /v1")
+}
+
+fn stopping() -> Response {
+    error(StatusCode::SERVICE_UNAVAILABLE, FailureClass::Transient, "the agent is stopping", "try again")
+}

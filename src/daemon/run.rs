@@ -1,0 +1,243 @@
+//! The daemon's life: start, acknowledge, serve, end cleanly.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tracing::{error, info, warn};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::effects::Effects;
+use super::event_loop::EventLoop;
+use super::http::{self, Api};
+use super::settings::Configuration;
+use super::token_flow::TokenFlow;
+use super::watcher::Watcher;
+use crate::api::v1;
+use crate::core::broker::Broker;
+use crate::core::failure::{Failure, FailureClass};
+use crate::ipc::address::Address;
+use crate::ipc::listener::{Arrival, BindError, Listener};
+use crate::ipc::peer::Admission;
+use crate::platform::clock::Clock;
+use crate::platform::home::Environment;
+use crate::platform::{folder, process};
+
+/// Connections served at a time; more wait in the socket's backlog.
+const MAX_CONNECTIONS: usize = 256;
+/// A request's head must be there by then.
+const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+/// At a clean end, answers on their way get this long.
+const DRAIN: Duration = Duration::from_millis(500);
+/// At a clean end, renewals under way get this long: an AWS call and the storing of its answer.
+const RENEWALS_END: Duration = Duration::from_secs(23);
+/// A detached daemon that finds its log larger than this starts a new one and keeps the old.
+const MAX_LOG: u64 = 4 * 1024 * 1024;
+
+/// What the command line says.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--socket`.
+    pub socket: Option<PathBuf>,
+    /// Started by agentctl.
+    pub detached: bool,
+}
+
+/// Runs the daemon until it is told to end.
+#[must_use]
+pub fn main(options: &Options) -> ExitCode {
+    process::harden();
+    match start(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if options.detached {
+                acknowledge(&serde_json::to_string(&v1::ErrorBody::from(&failure)).unwrap_or_default());
+            }
+            complain(&failure);
+            ExitCode::from(failure.class.exit_code())
+        }
+    }
+}
+
+fn start(options: &Options) -> Result<(), Failure> {
+    let environment = Environment::of_process();
+    let state = environment.state_folder()?;
+    folder::ensure_private(&state)?;
+    if options.detached {
+        let log = state.join("agentd.log");
+        rotate(&log);
+        process::detach(&log).map_err(|e| cannot("open the log", &log, &e))?;
+    }
+    // A level for our own events only: the SDK writes whole requests, tokens included, to its log at TRACE.
+    let level = environment.get("AGENTCTL_LOG").and_then(|l| l.parse::<tracing::Level>().ok());
+    let ours = Targets::new().with_target("aws_credential_agent", level.unwrap_or(tracing::Level::INFO));
+    let events = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(events.with_filter(ours)).init();
+    let address = Address::resolve(&environment, options.socket.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::new(FailureClass::Transient, format!("no runtime: {e}"), ""))?;
+    let served = runtime.block_on(serve(options, environment, &state, &address));
+    // A blocking step that hangs (a dead network home) must not hold up the end.
+    runtime.shutdown_timeout(DRAIN);
+    served
+}
+
+async fn serve(options: &Options, environment: Environment, state: &Path, address: &Address) -> Result<(), Failure> {
+    let clock = Clock;
+    let home = Arc::new(environment.world()?);
+    let configuration = Arc::new(Configuration::load(environment, options.config.as_deref())?);
+    let listener = match Listener::bind(address, Admission::new(configuration.allowed_uids())) {
+        Ok(listener) => listener,
+        Err(BindError::AlreadyRunning) => return already_running(options, address.socket()),
+        Err(BindError::Failed(failure)) => return Err(failure),
+    };
+    let (broker, inbox) = mpsc::unbounded_channel();
+    let (revision, revision_seen) = watch::channel(0);
+    let tokens = TokenFlow::new(state, clock);
+    let watcher = Arc::new(Watcher::new(broker.clone(), tokens.clone()));
+    let shutdown = Arc::new(Notify::new());
+    let api = Arc::new(Api {
+        broker: broker.clone(),
+        watcher: Arc::clone(&watcher),
+        configuration: Arc::clone(&configuration),
+        home: Arc::clone(&home),
+        revision: revision_seen,
+        shutdown: Arc::clone(&shutdown),
+        started_at: clock.wall(),
+        circumstances: configuration.circumstances(),
+        waiters: AtomicU64::new(1),
+    });
+    let effects = Effects {
+        broker: broker.clone(),
+        configuration: Arc::clone(&configuration),
+        tokens: tokens.clone(),
+        watcher: Arc::clone(&watcher),
+    };
+    let event_loop = EventLoop { broker: Broker::new(Arc::clone(&home)), clock, inbox, effects, revision };
+    let mut broker_task = tokio::spawn(event_loop.run());
+    configuration.announce(&broker);
+    watcher.look_at(&home).await;
+    info!(version = env!("CARGO_PKG_VERSION"), pid = process::pid(), socket = %address.socket().display(), "serving");
+    if options.detached {
+        acknowledge("ready");
+    }
+    tokio::select! {
+        () = accept(listener, api, &shutdown) => info!("stopping"),
+        // It never ends by itself. An agent without it would answer nobody: better none, so that a client starts another.
+        _ = &mut broker_task => {
+            let message = "the event loop ended unexpectedly";
+            return Err(Failure::new(FailureClass::Transient, message, "any agentctl command starts the agent again"));
+        }
+    }
+    broker_task.abort();
+    // Waiters whose answer will not come any more are told so; answers on their way go out.
+    let _ = broker_task.await;
+    tokio::time::sleep(DRAIN).await;
+    // A refresh token that AWS has rotated must still be stored.
+    if tokio::time::timeout(RENEWALS_END, tokens.idle()).await.is_err() {
+        warn!("a renewal did not end in time");
+    }
+    Ok(())
+}
+
+fn already_running(options: &Options, socket: &Path) -> Result<(), Failure> {
+    if options.detached {
+        acknowledge("already running");
+        return Ok(());
+    }
+    let message = format!("another agentd already serves {}", socket.display());
+    Err(Failure::new(FailureClass::Misconfigured, message, "see: agentctl daemon status"))
+}
+
+/// Accepts until a clean end is asked for. No accept error ends the daemon.
+async fn accept(mut listener: Listener, api: Arc<Api>, shutdown: &Notify) {
+    let router = http::router(api);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut stop = std::pin::pin!(stop_signal());
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            next = next => next,
+            () = shutdown.notified() => return,
+            () = &mut stop => return,
+        };
+        match accepted {
+            Ok(Arrival::Refused(peer, why)) => warn!(uid = peer.uid, pid = peer.pid, why, "a connection was refused"),
+            Ok(Arrival::Admitted(stream, peer)) => {
+                let service = TowerToHyperService::new(router.clone());
+                tokio::spawn(async move {
+                    let served = hyper::server::conn::http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .header_read_timeout(HEAD_DEADLINE)
+                        .max_buf_size(v1::MAX_HEAD)
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                    if let Err(e) = served {
+                        tracing::debug!(pid = peer.pid, error = %e, "connection ended early");
+                    }
+                    drop(place);
+                });
+            }
+            Err(e) => {
+                warn!(error = %e, "a connection was not accepted");
+                // Out of descriptors, most likely: some will be free again soon.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        error!("signals cannot be received; stop with: agentctl daemon stop");
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+}
+
+#[cfg(not(unix))]
+async fn stop_signal() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        error!("signals cannot be received; stop with: agentctl daemon stop");
+        std::future::pending().await
+    }
+}
+
+/// One line on stdout for the client that started us, which then waits no longer.
+fn acknowledge(line: &str) {
+    let mut stdout = std::io::stdout();
+    // A client that has gone away needs no word, and a closed stdout none either.
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    let _ = process::release_stdout();
+}
+
+fn complain(failure: &Failure) {
+    let _ = writeln!(std::io::stderr(), "agentd: {}", failure.line());
+}
+
+fn cannot(what: &str, path: &Path, e: &std::io::Error) -> Failure {
+    Failure::new(FailureClass::Misconfigured, format!("cannot {what} {}: {e}", path.display()), "")
+}
+
+/// Keeps one old log.
+fn rotate(log: &Path) {
+    if std::fs::metadata(log).is_ok_and(|m| m.len() > MAX_LOG) {
+        // The log is a convenience: without it the daemon works as well.
+        let _ = std::fs::rename(log, log.with_extension("log.old"));
+    }
+}

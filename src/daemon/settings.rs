@@ -1,0 +1,151 @@
+//! What the daemon is told by its environment and its `config.toml`, and what follows from it: the broker's settings,
+//! the way to AWS, and what status says about both. Read at the start, and again when the file changes.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::event_loop::{Message, Sender};
+use super::http::Circumstances;
+use crate::api::v1;
+use crate::aws::{Aws, Deadlines};
+use crate::core::broker::Event;
+use crate::core::failure::Failure;
+use crate::core::status::Finding;
+use crate::files::config_toml::Config;
+use crate::files::watch::Stamp;
+use crate::net::{NetworkConfig, NetworkSettings};
+use crate::platform::home::Environment;
+
+/// The configuration in force.
+pub struct Configuration {
+    environment: Environment,
+    named: Option<PathBuf>,
+    seen: Mutex<Seen>,
+    aws: Mutex<Aws>,
+    circumstances: watch::Sender<Circumstances>,
+}
+
+struct Seen {
+    config: Config,
+    stamp: Stamp,
+}
+
+impl Configuration {
+    /// Reads it for the first time. `named` is the `--config` option.
+    ///
+    /// # Errors
+    /// Class `misconfigured`: a daemon does not start on settings that it cannot read.
+    pub fn load(environment: Environment, named: Option<&Path>) -> Result<Self, Failure> {
+        let path = named.map_or_else(|| environment.config_file().map(|(path, _)| path), |path| Ok(path.to_owned()))?;
+        // Before the file is read, so that a change during the read is seen later.
+        let stamp = Stamp::of(&path);
+        let config = Config::load(&environment, named)?;
+        let (aws, circumstances) = network(&environment, &config);
+        Ok(Self {
+            environment,
+            named: named.map(Path::to_owned),
+            seen: Mutex::new(Seen { config, stamp }),
+            aws: Mutex::new(aws),
+            circumstances: watch::Sender::new(circumstances),
+        })
+    }
+
+    /// The way to AWS under the settings in force.
+    #[must_use]
+    pub fn aws(&self) -> Aws {
+        self.aws.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What status says about the network, and findings that the broker knows nothing of.
+    #[must_use]
+    pub fn circumstances(&self) -> watch::Receiver<Circumstances> {
+        self.circumstances.subscribe()
+    }
+
+    /// Users other than ours that may use the socket. Read once: the socket is bound once.
+    #[must_use]
+    pub fn allowed_uids(&self) -> BTreeSet<u32> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).config.allow_uids.clone()
+    }
+
+    /// Tells the broker what it is to keep and to refuse.
+    pub fn announce(&self, broker: &Sender) {
+        let settings = self.seen.lock().unwrap_or_else(PoisonError::into_inner).config.settings.clone();
+        // When the loop has ended there is nobody left to tell.
+        let _ = broker.send(Message::Event(Event::Settings(settings)));
+    }
+
+    /// Reads the file again if it changed. One that cannot be read leaves everything as it was, with a finding.
+    pub fn look(&self, broker: &Sender) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = Stamp::of(&seen.config.path);
+        if stamp == seen.stamp {
+            return;
+        }
+        seen.stamp = stamp;
+        match Config::load(&self.environment, self.named.as_deref()) {
+            Ok(config) => {
+                info!(path = %config.path.display(), "settings changed");
+                let (aws, circumstances) = network(&self.environment, &config);
+                seen.config = config;
+                *self.aws.lock().unwrap_or_else(PoisonError::into_inner) = aws;
+                self.circumstances.send_replace(circumstances);
+                drop(seen);
+                self.announce(broker);
+                // What failed on the way may work with other proxies or roots.
+                let _ = broker.send(Message::Event(Event::NetworkChanged));
+            }
+            Err(failure) => {
+                warn!(message = failure.message, "the settings cannot be read; the last good ones stay");
+                let finding = Finding {
+                    name: INVALID.to_owned(),
+                    message: format!("{}; the last good settings are used", failure.message),
+                    fix: failure.fix,
+                };
+                self.circumstances.send_modify(|c| {
+                    c.findings.retain(|f| f.name != INVALID);
+                    c.findings.push(finding);
+                });
+            }
+        }
+    }
+
+    /// What status says about renewed tokens that are not on disk.
+    pub fn set_unsaved(&self, findings: Vec<Finding>) {
+        self.circumstances.send_if_modified(|c| std::mem::replace(&mut c.unsaved, findings.clone()) != findings);
+    }
+}
+
+const INVALID: &str = "settings-invalid";
+
+/// The way to AWS, and what status says about it.
+fn network(environment: &Environment, config: &Config) -> (Aws, Circumstances) {
+    let inherited = environment.iter().filter(|(name, _)| config.inherit_network_env || !is_network(name));
+    let env: crate::net::Environment = inherited.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    let settings = NetworkSettings::new(
+        &env,
+        &NetworkConfig {
+            https_proxy: config.https_proxy.as_ref().map(|s| s.expose().to_owned()),
+            no_proxy: config.no_proxy.clone(),
+            ca_bundle: config.ca_bundle.clone(),
+        },
+    );
+    let (aws, findings) = Aws::new(&settings, &env, Deadlines::default());
+    let shown = settings.describe().into_iter().chain(aws.describe());
+    let network = shown.map(|s| v1::Setting { name: s.name, value: s.value, origin: s.origin }).collect();
+    (aws, Circumstances { network, findings, unsaved: Vec::new() })
+}
+
+/// Endpoint overrides and file locations are no network settings: they stay.
+fn is_network(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    name.ends_with("_PROXY")
+        || name == "AWS_CA_BUNDLE"
+        || name.ends_with("_CA_CERTS")
+        || name.ends_with("CA_BUNDLE")
+        || name.starts_with("SSL_CERT_")
+}

@@ -1,0 +1,136 @@
+//! Replacing a file so that every reader sees the old or the new one, whole, and a crash leaves one of them.
+//!
+//! The new file has its final mode (0600) from birth, is flushed before it takes the name, and the folder is flushed
+//! after. Two steps ([`write_new`], [`rename_over`]) for whoever must look around in between; one ([`replace`]) for
+//! all others.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+/// Replaces or makes `path`.
+///
+/// # Errors
+/// The operating system's; the old file is then still there, whole.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let mut temporary = tempfile::Builder::new().prefix(".agentctl-").tempfile_in(folder)?;
+    temporary.write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    let temporary = temporary.into_temp_path();
+    rename_over(&temporary, path)?;
+    // The name is gone by the rename; nothing to clean up.
+    let _ = temporary.keep();
+    Ok(())
+}
+
+/// Writes a new file of mode 0600 and flushes it; a file of that name is removed first, never written into.
+///
+/// # Errors
+/// The operating system's; nothing, or a part of the file, may then be there.
+pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    remove(path)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    // One call: a process that is killed leaves nothing or everything.
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Gives `from` the name `to` in one step, and flushes the folder.
+///
+/// Windows refuses while a reader holds `to` open (error 5): tried again for half a second.
+///
+/// # Errors
+/// The operating system's; both files are then as they were.
+pub fn rename_over(from: &Path, to: &Path) -> io::Result<()> {
+    let mut tries = if cfg!(windows) { 25 } else { 1 };
+    loop {
+        tries -= 1;
+        match fs::rename(from, to) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied && tries > 0 => {
+                super::pause(Duration::from_millis(20));
+            }
+            Err(e) => return Err(e),
+            Ok(()) => break,
+        }
+    }
+    sync_folder(to);
+    Ok(())
+}
+
+/// Removes a file; one that is not there is removed already.
+///
+/// # Errors
+/// The operating system's.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Best effort: some file systems cannot flush a folder, and the rename is done.
+fn sync_folder(of: &Path) {
+    if cfg!(unix)
+        && let Some(folder) = of.parent()
+        && let Ok(folder) = File::open(folder)
+    {
+        let _ = folder.sync_all();
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_new_file_is_private_whatever_the_old_one_was() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("f");
+        replace(&path, b"one").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let before = fs::metadata(&path).unwrap().ino();
+        replace(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        assert_ne!(fs::metadata(&path).unwrap().ino(), before, "another file took the name");
+        assert_eq!(names(root.path()), ["f"]);
+    }
+
+    #[test]
+    fn an_old_file_in_the_way_is_not_written_into() {
+        let root = tempfile::tempdir().unwrap();
+        let (victim, path) = (root.path().join("victim"), root.path().join("f"));
+        fs::write(&victim, "precious").unwrap();
+        symlink(&victim, &path).unwrap();
+        write_new(&path, b"new").unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn a_failed_replacement_leaves_no_trace() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("f")).unwrap();
+        assert!(replace(&root.path().join("f"), b"x").is_err());
+        assert_eq!(names(root.path()), ["f"]);
+        assert!(replace(&root.path().join("no/f"), b"x").is_err());
+        remove(&root.path().join("none")).unwrap();
+    }
+}

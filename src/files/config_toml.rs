@@ -1,0 +1,298 @@
+//! Our own settings, `config.toml`. Every key is optional; an unknown one is an error that names the nearest, because a
+//! setting that is silently ignored is worse than none.
+//!
+//! ```toml
+//! keep = ["dev"]                # profiles that are kept fresh although nobody asks
+//! inherit_network_env = true    # take proxy and CA variables from the client that starts the agent
+//! allow_uids = []               # other users (by number) that may ask, e.g. of a container
+//! ca_bundle = "~/corp-ca.pem"   # PEM file with certificate authorities that are trusted besides the system's
+//! https_proxy = "http://proxy:3128"
+//! no_proxy = "localhost,.corp.example"
+//!
+//! [profiles.production]
+//! serve = false                 # never hand out this profile's credentials
+//! ```
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::limits::{self, ReadError};
+use crate::core::failure::{Failure, FailureClass};
+use crate::core::secret::Secret;
+use crate::core::settings::Settings;
+use crate::core::words::nearest;
+use crate::platform::home::Environment;
+
+/// Everything that `config.toml` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The file; it need not exist unless the user named it.
+    pub path: PathBuf,
+    /// `keep` and `[profiles.NAME] serve`: what the broker decides by.
+    pub settings: Settings,
+    /// `inherit_network_env`: whether proxy and CA variables come from the client that starts the agent. Default: true.
+    pub inherit_network_env: bool,
+    /// `allow_uids`: users other than ours that may use the socket, and, if ours is named, processes of ours whose pid
+    /// cannot be seen (other containers). Default: none.
+    pub allow_uids: BTreeSet<u32>,
+    /// `ca_bundle`: a PEM file; `~` is the home folder, a relative path starts at the config file's folder.
+    pub ca_bundle: Option<PathBuf>,
+    /// `https_proxy`: a URL, which may hold a password.
+    pub https_proxy: Option<Secret>,
+    /// `no_proxy`: hosts that are reached without the proxy, separated by commas.
+    pub no_proxy: Option<String>,
+}
+
+const KEYS: [&str; 7] =
+    ["keep", "inherit_network_env", "allow_uids", "ca_bundle", "https_proxy", "no_proxy", "profiles"];
+const PROFILE_KEYS: [&str; 1] = ["serve"];
+
+impl Config {
+    /// The defaults, for a file that is not there.
+    #[must_use]
+    pub fn defaults(path: PathBuf) -> Self {
+        Self {
+            path,
+            settings: Settings::default(),
+            inherit_network_env: true,
+            allow_uids: BTreeSet::new(),
+            ca_bundle: None,
+            https_proxy: None,
+            no_proxy: None,
+        }
+    }
+
+    /// Reads the file that the environment names (`named`: the `--config` option, which wins).
+    ///
+    /// # Errors
+    /// Class `misconfigured`: the file cannot be read, was named and is missing, or breaks a rule (with the line).
+    pub fn load(environment: &Environment, named: Option<&Path>) -> Result<Self, Failure> {
+        let (path, must_exist) = match named {
+            Some(path) => (path.to_owned(), true),
+            None => environment.config_file()?,
+        };
+        let contents = match limits::read_config(&path) {
+            Ok(contents) => contents,
+            Err(ReadError::Absent) if !must_exist => return Ok(Self::defaults(path)),
+            Err(e) => {
+                let missing = || misconfigured(format!("there is no file {}", path.display()), FIX_NAME);
+                return Err(e.failure(&path).unwrap_or_else(missing));
+            }
+        };
+        let text = contents.text().ok_or_else(|| misconfigured(format!("{} is not UTF-8", path.display()), ""))?;
+        Self::parse(text, path, environment)
+    }
+
+    /// Reads the text of the file at `path`.
+    ///
+    /// # Errors
+    /// Class `misconfigured`, with the line and, for an unknown key, the nearest known one.
+    pub fn parse(text: &str, path: PathBuf, environment: &Environment) -> Result<Self, Failure> {
+        let mut config = Self::defaults(path);
+        let table = DeTable::parse(text).map_err(Wrong::from);
+        match table.and_then(|table| config.read(table.get_ref(), environment)) {
+            Ok(()) => Ok(config),
+            Err(Wrong { offset, message }) => {
+                let line = text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
+                let message = format!("{} line {line}: {message}", config.path.display());
+                Err(misconfigured(message, "correct that line"))
+            }
+        }
+    }
+
+    fn read(&mut self, table: &DeTable<'_>, environment: &Environment) -> Result<(), Wrong> {
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "keep" => self.settings.keep = list(value, string)?,
+                "inherit_network_env" => self.inherit_network_env = boolean(value)?,
+                "allow_uids" => self.allow_uids = list(value, uid)?,
+                "ca_bundle" => self.ca_bundle = Some(self.path_of(value, environment)?),
+                "https_proxy" => self.https_proxy = Some(Secret::new(string(value)?)),
+                "no_proxy" => self.no_proxy = Some(string(value)?),
+                "profiles" => self.profiles(value)?,
+                _ => return Err(unknown(key, &KEYS)),
+            }
+        }
+        Ok(())
+    }
+
+    fn profiles(&mut self, value: &Spanned<DeValue<'_>>) -> Result<(), Wrong> {
+        for (name, value) in self::table(value)? {
+            for (key, value) in self::table(value)? {
+                match key.get_ref().as_ref() {
+                    "serve" if !boolean(value)? => drop(self.settings.refused.insert(name.get_ref().to_string())),
+                    "serve" => {}
+                    _ => return Err(unknown(key, &PROFILE_KEYS)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn path_of(&self, value: &Spanned<DeValue<'_>>, environment: &Environment) -> Result<PathBuf, Wrong> {
+        let text = string(value)?;
+        let path = match text.strip_prefix("~/") {
+            Some(below) => {
+                environment.home().map_err(|e| Wrong { offset: value.span().start, message: e.message })?.join(below)
+            }
+            None => PathBuf::from(text),
+        };
+        Ok(self.path.parent().map_or_else(|| path.clone(), |folder| folder.join(&path)))
+    }
+}
+
+const FIX_NAME: &str = "correct AGENTCTL_CONFIG (or --config), or leave it out";
+
+fn misconfigured(message: impl AsRef<str>, fix: impl AsRef<str>) -> Failure {
+    Failure::new(FailureClass::Misconfigured, message, fix)
+}
+
+/// A rule that the text breaks, and where.
+struct Wrong {
+    offset: usize,
+    message: String,
+}
+
+impl From<toml::de::Error> for Wrong {
+    fn from(e: toml::de::Error) -> Self {
+        Self { offset: e.span().map_or(0, |span| span.start), message: e.message().to_owned() }
+    }
+}
+
+fn unknown(key: &Spanned<std::borrow::Cow<'_, str>>, known: &[&str]) -> Wrong {
+    let name = key.get_ref();
+    let hint = match (nearest(name, known.iter().copied(), 1).as_slice(), known) {
+        ([near], _) | ([], [near]) => format!("did you mean '{near}'?"),
+        _ => format!("known keys: {}", known.join(", ")),
+    };
+    Wrong { offset: key.span().start, message: format!("unknown key '{name}', {hint}") }
+}
+
+fn wrong(value: &Spanned<DeValue<'_>>, wanted: &str) -> Wrong {
+    let message = format!("{wanted} is wanted here, found: {}", value.get_ref().type_str());
+    Wrong { offset: value.span().start, message }
+}
+
+fn table<'a, 'i>(value: &'a Spanned<DeValue<'i>>) -> Result<&'a DeTable<'i>, Wrong> {
+    value.get_ref().as_table().ok_or_else(|| wrong(value, "a table"))
+}
+
+fn boolean(value: &Spanned<DeValue<'_>>) -> Result<bool, Wrong> {
+    value.get_ref().as_bool().ok_or_else(|| wrong(value, "true or false"))
+}
+
+fn string(value: &Spanned<DeValue<'_>>) -> Result<String, Wrong> {
+    match value.get_ref().as_str() {
+        Some("") => Err(Wrong { offset: value.span().start, message: "this text must not be empty".to_owned() }),
+        Some(text) => Ok(text.to_owned()),
+        None => Err(wrong(value, "a text in quotes")),
+    }
+}
+
+fn uid(value: &Spanned<DeValue<'_>>) -> Result<u32, Wrong> {
+    let number = value.get_ref().as_integer().and_then(|i| u32::from_str_radix(i.as_str(), i.radix()).ok());
+    number.ok_or_else(|| wrong(value, "a user id (a number)"))
+}
+
+fn list<T: Ord>(
+    value: &Spanned<DeValue<'_>>,
+    item: impl Fn(&Spanned<DeValue<'_>>) -> Result<T, Wrong>,
+) -> Result<BTreeSet<T>, Wrong> {
+    let array = value.get_ref().as_array().ok_or_else(|| wrong(value, "a list in [ ]"))?;
+    array.iter().map(item).collect()
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn environment() -> Environment {
+        [("HOME", "/home/me")].into_iter().collect()
+    }
+
+    fn parse(text: &str) -> Result<Config, Failure> {
+        Config::parse(text, PathBuf::from("/etc/x/config.toml"), &environment())
+    }
+
+    #[test]
+    fn every_key_of_the_documentation_is_read() {
+        let documented: String = include_str!("config_toml.rs")
+            .lines()
+            .skip_while(|line| !line.contains("```toml"))
+            .skip(1)
+            .take_while(|line| !line.contains("```"))
+            .map(|line| format!("{}\n", line.trim_start_matches("//!")))
+            .collect();
+        let config = parse(&documented).unwrap();
+        assert_eq!(config.settings.keep, BTreeSet::from(["dev".to_owned()]));
+        assert_eq!(config.settings.refused, BTreeSet::from(["production".to_owned()]));
+        assert!(config.inherit_network_env);
+        assert_eq!(config.ca_bundle, Some(PathBuf::from("/home/me/corp-ca.pem")));
+        assert_eq!(config.https_proxy.unwrap().expose(), "http://proxy:3128");
+        assert_eq!(config.no_proxy.as_deref(), Some("localhost,.corp.example"));
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        assert_eq!(parse(""), Ok(Config::defaults("/etc/x/config.toml".into())));
+        let config = parse("inherit_network_env = false\nallow_uids = [0, 1000]\nca_bundle = \"ca.pem\"").unwrap();
+        assert!(!config.inherit_network_env);
+        assert_eq!(config.allow_uids, BTreeSet::from([0, 1000]));
+        assert_eq!(config.ca_bundle, Some(PathBuf::from("/etc/x/ca.pem")));
+        assert!(parse("[profiles.a]\nserve = true").unwrap().settings.refused.is_empty());
+    }
+
+    #[test]
+    fn mistakes_name_their_line_and_the_nearest_key() {
+        for (text, line, what) in [
+            ("keep = []\nkep = []", 2, "unknown key 'kep', did you mean 'keep'?"),
+            ("zzzzzzzzzzz = 1", 1, "unknown key 'zzzzzzzzzzz', known keys: keep, inherit_network_env, allow_uids"),
+            ("\n\n[profiles.a]\nserv = true", 4, "unknown key 'serv', did you mean 'serve'?"),
+            ("[profiles.a]\nserve = 1", 2, "true or false is wanted here, found: integer"),
+            ("keep = \"dev\"", 1, "a list in [ ] is wanted here, found: string"),
+            ("keep = [1]", 1, "a text in quotes is wanted here, found: integer"),
+            ("allow_uids = [-1]", 1, "a user id (a number) is wanted here"),
+            ("no_proxy = \"\"", 1, "this text must not be empty"),
+            ("profiles = 1", 1, "a table is wanted here"),
+            ("\nkeep = [", 2, ""),
+            ("keep = []\nkeep = []", 2, "duplicate key"),
+        ] {
+            let failure = parse(text).unwrap_err();
+            assert_eq!(failure.class, FailureClass::Misconfigured);
+            let start = format!("/etc/x/config.toml line {line}: {what}");
+            assert!(failure.message.starts_with(&start), "{text}: {}", failure.message);
+        }
+    }
+
+    #[test]
+    fn a_password_is_in_no_message() {
+        let config = parse("https_proxy = \"http://me:hunter2@proxy\"").unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let failure = parse("https_proxy = \"http://me:hunter2@proxy\" x").unwrap_err();
+        assert!(!failure.line().contains("hunter2"), "{}", failure.line());
+    }
+
+    #[test]
+    fn a_missing_file_is_an_error_only_if_it_was_named() {
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().to_str().unwrap();
+        let plain: Environment = [("HOME", home)].into_iter().collect();
+        let config = Config::load(&plain, None).unwrap();
+        assert_eq!(config, Config::defaults(root.path().join(".config/agentctl/config.toml")));
+        let named: Environment = [("HOME", home), ("AGENTCTL_CONFIG", "~/mine.toml")].into_iter().collect();
+        let failure = Config::load(&named, None).unwrap_err();
+        assert_eq!(failure.class, FailureClass::Misconfigured);
+        assert!(failure.message.starts_with("there is no file ") && failure.message.ends_with("mine.toml"));
+        fs::write(root.path().join("mine.toml"), "keep = [\"a\"]").unwrap();
+        assert!(Config::load(&named, None).unwrap().settings.keep.contains("a"));
+        assert!(Config::load(&named, Some(&root.path().join("other.toml"))).is_err());
+        fs::write(root.path().join("mine.toml"), b"\xff").unwrap();
+        assert!(Config::load(&named, None).unwrap_err().message.ends_with("is not UTF-8"));
+    }
+}

@@ -1,0 +1,232 @@
+//! Writing a renewed token back, so that a rotated refresh token is never lost (the rotated-token protocol, step
+//! 6).
+//!
+//! The new token is first a file of its own in the AWS cache folder: the *journal*. It has mode 0600 from birth, a
+//! fixed name per session, and is flushed before anything else happens, so from then on a crash loses nothing. Only
+//! then do we look at the file of the AWS tools again, and the journal takes its name if nobody wrote something better
+//! meanwhile. Secrets thus live in one folder only, the one where the AWS tools keep them.
+//!
+//! All functions here expect the session's refresh lock to be held.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::atomic;
+use super::token_cache::{Look, TokenCache, look_once};
+use crate::core::credential::SsoToken;
+use crate::core::failure::{Failure, FailureClass};
+use crate::core::sso_cache;
+
+/// What became of a renewed token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It is in the file.
+    Written(Arc<SsoToken>),
+    /// Another tool wrote one that lives longer: use that.
+    AdoptedOther(Arc<SsoToken>),
+    /// The file is gone: somebody logged out meanwhile. Nothing was written.
+    LoggedOut,
+    /// It could not be written and lives in memory alone: use it, report the failure, and store it again later.
+    MemoryOnly(Arc<SsoToken>, Failure),
+}
+
+/// What became of a journal that a killed process left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recovered {
+    /// There was none.
+    Nothing,
+    /// It was newer than the file and took its place.
+    Adopted(Arc<SsoToken>),
+    /// It was older, torn, or of a session that was logged out, and is gone.
+    Discarded,
+}
+
+/// How often a file that others keep changing is looked at before we write all the same.
+const ROUNDS: usize = 5;
+
+/// Stores `token`. `seen` is the file's text as it was when the renewal began.
+pub(super) fn store(cache: &TokenCache, seen: Option<Zeroizing<String>>, token: &Arc<SsoToken>) -> Stored {
+    let mut previous = seen;
+    for _ in 0..ROUNDS {
+        let text = sso_cache::render(previous.as_deref().map(String::as_str), token, cache.session());
+        if let Err(e) = atomic::write_new(&cache.journal(), text.as_bytes()) {
+            return in_memory(cache, token, &e);
+        }
+        match cache.look_known() {
+            Look::Absent => {
+                let _ = atomic::remove(&cache.journal());
+                return Stored::LoggedOut;
+            }
+            Look::Unusable(failure) => return Stored::MemoryOnly(Arc::clone(token), failure),
+            Look::Torn => break,
+            Look::Token { text, .. } if previous.as_ref() == Some(&text) => break,
+            Look::Token { token: theirs, .. } if theirs.expires_at > token.expires_at => {
+                let _ = atomic::remove(&cache.journal());
+                return Stored::AdoptedOther(theirs);
+            }
+            // Changed, but ours lives longer: take over what they wrote beside the token, and look again.
+            Look::Token { text, .. } => previous = Some(text),
+        }
+    }
+    match atomic::rename_over(&cache.journal(), &cache.path()) {
+        Ok(()) => Stored::Written(Arc::clone(token)),
+        Err(e) => in_memory(cache, token, &e),
+    }
+}
+
+fn in_memory(cache: &TokenCache, token: &Arc<SsoToken>, error: &std::io::Error) -> Stored {
+    let message = format!("the renewed SSO token cannot be stored in {}: {error}", cache.path().display());
+    let fix = "see whether the disk is full or read-only; until then a restart loses the session";
+    Stored::MemoryOnly(Arc::clone(token), Failure::new(FailureClass::Transient, message, fix))
+}
+
+/// Settles a journal that was left behind: adopted if it is newer than the file by expiry and by age, else deleted.
+/// With no file beside it, it is deleted: somebody logged out.
+pub(super) fn recover(cache: &TokenCache) -> Recovered {
+    let journal = cache.journal();
+    let discard = || match atomic::remove(&journal) {
+        Ok(()) => Recovered::Discarded,
+        Err(_) => Recovered::Nothing,
+    };
+    let ours = match look_once(&journal) {
+        Look::Absent => return Recovered::Nothing,
+        Look::Torn | Look::Unusable(_) => return discard(),
+        Look::Token { token, .. } => token,
+    };
+    let newer = match cache.look_known() {
+        Look::Absent => false,
+        Look::Torn => true,
+        // Keep it until the file can be judged.
+        Look::Unusable(_) => return Recovered::Nothing,
+        Look::Token { token: theirs, .. } => {
+            ours.expires_at > theirs.expires_at && ours.obtained_at >= theirs.obtained_at
+        }
+    };
+    if !newer {
+        return discard();
+    }
+    match atomic::rename_over(&journal, &cache.path()) {
+        Ok(()) => Recovered::Adopted(ours),
+        // Not now; it is the only copy, so it stays for the next try.
+        Err(_) => Recovered::Nothing,
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::files::testing::{Fixture, text, token};
+
+    fn seen(text: &str) -> Option<Zeroizing<String>> {
+        Some(Zeroizing::new(text.to_owned()))
+    }
+
+    const FILE: &str = "ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
+
+    #[test]
+    fn an_unchanged_file_is_replaced_and_keeps_what_is_not_ours() {
+        let fixture = Fixture::new();
+        let old = text("at1", "rt1", 1);
+        fixture.write(&old);
+        let renewed = Arc::new(token("at2", "rt2", 9));
+        assert_eq!(store(&fixture.cache, seen(&old), &renewed), Stored::Written(Arc::clone(&renewed)));
+        let written = fs::read_to_string(fixture.cache.path()).unwrap();
+        assert!(written.starts_with(r#"{"toolsOwn":{"x":1},"accessToken":"at2","#), "{written}");
+        assert_eq!(fixture.on_disk().refresh, renewed.refresh);
+        assert_eq!(fs::metadata(fixture.cache.path()).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(fixture.names(), [FILE]);
+    }
+
+    #[test]
+    fn a_torn_file_is_replaced() {
+        let fixture = Fixture::new();
+        fixture.write("{\"accessToken\": \"a");
+        let renewed = Arc::new(token("at2", "rt2", 9));
+        assert!(matches!(store(&fixture.cache, seen(&text("at1", "rt1", 1)), &renewed), Stored::Written(_)));
+        assert_eq!(fixture.on_disk().access_token.expose(), "at2");
+    }
+
+    #[test]
+    fn of_two_writers_the_later_expiry_wins() {
+        let fixture = Fixture::new();
+        let renewed = Arc::new(token("ours", "rt2", 9));
+        fixture.write(&text("theirs", "rt3", 10));
+        let Stored::AdoptedOther(theirs) = store(&fixture.cache, seen(&text("at1", "rt1", 1)), &renewed) else {
+            panic!("theirs was lost")
+        };
+        assert_eq!(theirs.access_token.expose(), "theirs");
+        fixture.write(&text("theirs", "rt3", 8).replace("toolsOwn", "newKey"));
+        assert!(matches!(store(&fixture.cache, seen(&text("at1", "rt1", 1)), &renewed), Stored::Written(_)));
+        assert!(fs::read_to_string(fixture.cache.path()).unwrap().starts_with(r#"{"newKey":{"x":1},"#));
+        assert_eq!(fixture.on_disk().access_token.expose(), "ours");
+        assert_eq!(fixture.names(), [FILE]);
+    }
+
+    #[test]
+    fn a_logout_is_never_undone() {
+        let fixture = Fixture::new();
+        let renewed = Arc::new(token("at2", "rt2", 9));
+        assert_eq!(store(&fixture.cache, seen(&text("at1", "rt1", 1)), &renewed), Stored::LoggedOut);
+        assert_eq!(fixture.names(), [""; 0]);
+    }
+
+    #[test]
+    fn what_cannot_be_written_lives_in_memory() {
+        let fixture = Fixture::new();
+        let renewed = Arc::new(token("at2", "rt2", 9));
+        // A folder in the journal's place works for root too, unlike a mode.
+        fs::create_dir(fixture.cache.journal()).unwrap();
+        fixture.write(&text("at1", "rt1", 1));
+        let Stored::MemoryOnly(kept, failure) = store(&fixture.cache, None, &renewed) else { panic!("written?") };
+        assert_eq!((kept, failure.class), (renewed, FailureClass::Transient));
+        assert_eq!(fixture.on_disk().access_token.expose(), "at1");
+    }
+
+    #[test]
+    fn a_file_of_the_wrong_kind_is_not_replaced_and_the_journal_stays() {
+        let fixture = Fixture::new();
+        fs::create_dir(fixture.cache.path()).unwrap();
+        let renewed = Arc::new(token("at2", "rt2", 9));
+        assert!(matches!(store(&fixture.cache, None, &renewed), Stored::MemoryOnly(..)));
+        assert_eq!(fixture.names().len(), 2);
+        assert_eq!(recover(&fixture.cache), Recovered::Nothing);
+        fs::remove_dir(fixture.cache.path()).unwrap();
+        fixture.write("");
+        assert!(matches!(recover(&fixture.cache), Recovered::Adopted(_)));
+        assert_eq!(fixture.on_disk().refresh, renewed.refresh);
+    }
+
+    #[test]
+    fn a_left_over_journal_is_adopted_only_if_it_is_newer() {
+        let fixture = Fixture::new();
+        assert_eq!(recover(&fixture.cache), Recovered::Nothing);
+        fixture.write(&text("at1", "rt1", 1));
+        fs::write(fixture.cache.journal(), text("at2", "rt2", 9)).unwrap();
+        assert!(matches!(recover(&fixture.cache), Recovered::Adopted(_)));
+        assert_eq!(fixture.on_disk().access_token.expose(), "at2");
+
+        fs::write(fixture.cache.journal(), text("at0", "rt0", 8)).unwrap();
+        assert_eq!(recover(&fixture.cache), Recovered::Discarded, "an earlier expiry");
+        fs::write(fixture.cache.journal(), &text("at3", "rt3", 10)[..40]).unwrap();
+        assert_eq!(recover(&fixture.cache), Recovered::Discarded, "torn");
+        assert_eq!((fixture.on_disk().access_token.expose(), fixture.names()), ("at2", vec![FILE.to_owned()]));
+    }
+
+    #[test]
+    fn a_journal_from_before_a_login_or_a_logout_is_discarded() {
+        let fixture = Fixture::new();
+        fs::write(fixture.cache.journal(), text("old", "rt-old", 9)).unwrap();
+        assert_eq!(recover(&fixture.cache), Recovered::Discarded, "logged out");
+        fs::write(fixture.cache.journal(), text("old", "rt-old", 9)).unwrap();
+        let old = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+        fs::File::options().write(true).open(fixture.cache.journal()).unwrap().set_times(old).unwrap();
+        fixture.write(&text("login", "rt-login", 2));
+        assert_eq!(recover(&fixture.cache), Recovered::Discarded, "logged in since, for a shorter time");
+        assert_eq!(fixture.on_disk().access_token.expose(), "login");
+    }
+}

@@ -1,0 +1,31 @@
+//! Real `agentd`, real `agentctl`, real sockets and files in a temporary home, against the fake AWS on loopback. Unix
+//! only: signals, modes and Unix domain sockets are part of what is tested.
+
+#[cfg(test)]
+#[cfg(unix)]
+mod support;
+
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/agent.rs"]
+mod agent;
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/bad_input.rs"]
+mod bad_input;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+#[path = "daemon/clock_steps.rs"]
+mod clock_steps;
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/life.rs"]
+mod life;
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/main_job.rs"]
+mod main_job;
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/secrets.rs"]
+mod secrets;

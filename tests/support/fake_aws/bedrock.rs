@@ -1,0 +1,121 @@
+//! Bedrock, as far as Claude Code needs it to take a turn: inference profiles, and a model that always says the same.
+//!
+//! A streamed answer is `application/vnd.amazon.eventstream`: each message an event-stream frame of `:event-type:
+//! chunk` whose JSON payload is `{"bytes": base64(one Anthropic stream event)}`.
+
+use aws_smithy_eventstream::frame::write_message_to;
+use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
+use serde_json::{Value, json};
+
+use super::calls::Call;
+use super::sigv4::{self, Refusal};
+use super::state::State;
+use super::wire::{Answer, Request};
+
+/// The one inference profile that this Bedrock offers; clients are pinned to it.
+pub const MODEL: &str = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0";
+
+/// `GET /inference-profiles`.
+pub(super) fn inference_profiles(state: &State, request: &Request, call: &mut Call) -> Answer {
+    signed(state, request, call, || {
+        Answer::json(
+            200,
+            &json!({ "inferenceProfileSummaries": [{
+                "inferenceProfileArn": format!("arn:aws:bedrock:eu-west-1:111122223333:inference-profile/{MODEL}"),
+                "inferenceProfileId": MODEL,
+                "inferenceProfileName": "EU Claude",
+                "description": "Routes requests to Claude in the EU",
+                "models": [{ "modelArn": "arn:aws:bedrock:eu-west-1::foundation-model/anthropic.claude" }],
+                "status": "ACTIVE",
+                "type": "SYSTEM_DEFINED",
+                "createdAt": "2025-01-01T00:00:00Z",
+                "updatedAt": "2025-01-01T00:00:00Z",
+            }], "nextToken": null }),
+        )
+    })
+}
+
+/// `POST /model/{id}/invoke`.
+pub(super) fn invoke(state: &State, request: &Request, call: &mut Call) -> Answer {
+    signed(state, request, call, || {
+        let mut message = opening();
+        message["content"] = json!([{ "type": "text", "text": state.reply }]);
+        message["stop_reason"] = json!("end_turn");
+        Answer::json(200, &message)
+    })
+}
+
+/// `POST /model/{id}/invoke-with-response-stream`.
+pub(super) fn invoke_stream(state: &State, request: &Request, call: &mut Call) -> Answer {
+    signed(state, request, call, || {
+        let delta = json!({ "type": "text_delta", "text": state.reply });
+        let end = json!({ "stop_reason": "end_turn", "stop_sequence": null });
+        let events = [
+            json!({ "type": "message_start", "message": opening() }),
+            json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" } }),
+            json!({ "type": "content_block_delta", "index": 0, "delta": delta }),
+            json!({ "type": "content_block_stop", "index": 0 }),
+            json!({ "type": "message_delta", "delta": end, "usage": { "output_tokens": 5 } }),
+            json!({ "type": "message_stop" }),
+        ];
+        Answer::new(200, "application/vnd.amazon.eventstream", events.iter().flat_map(frame).collect::<Vec<u8>>())
+            .with("x-amzn-bedrock-content-type", "application/json")
+    })
+}
+
+fn opening() -> Value {
+    json!({
+        "id": "msg_bdrk_0123456789",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-sonnet-4-5-20250929",
+        "content": [],
+        "stop_reason": null,
+        "stop_sequence": null,
+        "usage": { "input_tokens": 10, "output_tokens": 1 },
+    })
+}
+
+/// One Anthropic stream event as an event-stream frame.
+fn frame(event: &Value) -> Vec<u8> {
+    let text = |name: &'static str, value: &'static str| Header::new(name, HeaderValue::String(value.into()));
+    let payload = json!({ "bytes": aws_smithy_types::base64::encode(event.to_string()) });
+    let message = Message::new(payload.to_string())
+        .add_header(text(":event-type", "chunk"))
+        .add_header(text(":content-type", "application/json"))
+        .add_header(text(":message-type", "event"));
+    let mut bytes = Vec::new();
+    match write_message_to(&message, &mut bytes) {
+        Ok(()) => bytes,
+        Err(e) => unreachable!("a short message always fits into a frame: {e}"),
+    }
+}
+
+/// The answer, if the request is signed with a living key that the fake issued.
+fn signed(state: &State, request: &Request, call: &mut Call, answer: impl FnOnce() -> Answer) -> Answer {
+    match sigv4::verify(state, request) {
+        Ok(key) => {
+            call.signed_by = Some(key.access_key_id);
+            call.session = Some(key.session);
+            (call.account, call.role) = (Some(key.account), Some(key.role));
+            answer()
+        }
+        Err(refusal) => refused(refusal),
+    }
+}
+
+fn refused(refusal: Refusal) -> Answer {
+    let (error_type, message) = match refusal {
+        Refusal::Missing => ("MissingAuthenticationTokenException", "Missing Authentication Token"),
+        Refusal::Incomplete => ("IncompleteSignatureException", "The signature does not conform to AWS standards"),
+        Refusal::UnknownKey => {
+            ("UnrecognizedClientException", "The security token included in the request is invalid.")
+        }
+        Refusal::Expired => ("ExpiredTokenException", "The security token included in the request is expired"),
+        Refusal::Skewed => ("InvalidSignatureException", "Signature expired"),
+        Refusal::Mismatch => {
+            ("InvalidSignatureException", "The request signature we calculated does not match the signature provided")
+        }
+    };
+    super::aws_json_error(403, error_type, &json!({ "message": message }))
+}

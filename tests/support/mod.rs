@@ -1,0 +1,12 @@
+//! What tests and the demo share: a fake AWS, a temporary home, children with deadlines, the secret scan.
+//!
+//! Each test binary declares `#[cfg(test)] mod support;` and uses its own part of it.
+
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "each test binary uses its own part of a common whole")]
+
+pub mod clock;
+pub mod fake_aws;
+pub mod home;
+pub mod http;
+pub mod process;
+pub mod secret_scan;
