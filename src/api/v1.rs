@@ -67,7 +67,8 @@ pub struct Health {
 pub struct CredentialsQuery {
     /// Wanted life in seconds; with less, the answer waits for a renewal unless one is failing.
     pub min_ttl: Option<u64>,
-    /// Milliseconds to hold the request; at most [`MAX_WAIT_MS`].
+    /// Milliseconds to hold the request; at most [`MAX_WAIT_MS`]. Who names less will not ask again: at its end the
+    /// credentials that are valid then are the answer, and `202` only where there are none.
     pub wait: Option<u64>,
     /// Names the process that uses the credentials and caches them by their expiry (Claude Code). Asked again by the
     /// same consumer for the same key while that has plenty of life left, the agent takes it that AWS refused the key.

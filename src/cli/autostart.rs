@@ -209,7 +209,7 @@ const PATHS: [&str; 10] = [
 ];
 const PREFIXES: [&str; 4] = ["LC_", "XDG_", "AGENTCTL_", "AWS_ENDPOINT_URL"];
 const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "HOME",
     "USER",
     "LOGNAME",
@@ -218,6 +218,7 @@ const NAMES: [&str; 18] = [
     "TMPDIR",
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     "AWS_CA_BUNDLE",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",

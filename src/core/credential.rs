@@ -37,7 +37,7 @@ pub struct SsoToken {
     pub expires_at: Timestamp,
     /// The refresh grant; absent when the session lacks the scope `sso:account:access`.
     pub refresh: Option<RefreshGrant>,
-    /// When this token came to be: the moment of the grant, or the cache file's modification time.
+    /// When this token came to be, by the local clock: the moment of the grant, or the cache file's modification time.
     pub obtained_at: Timestamp,
 }
 

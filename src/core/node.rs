@@ -124,6 +124,26 @@ pub struct Trouble {
     pub retry: Retry,
 }
 
+/// What makes a renewal pressing: no backoff of our own choice is longer than that allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// Life left of what would lapse: of the entry's credential or, where that has ended, of the shortest-lived one that
+    /// waits for it.
+    pub left: Option<Duration>,
+    /// A caller waits and nothing valid is held.
+    pub urgent: bool,
+}
+
+impl Pressure {
+    /// A retry at `at` after an attempt from `attempted_at` to `failed_at`, brought forward as far as this asks for.
+    #[must_use]
+    pub fn cap(self, at: Tick, attempted_at: Tick, failed_at: Tick) -> Tick {
+        let by_life = self.left.map(|left| failed_at.plus(schedule::affordable_backoff(left)));
+        let by_caller = self.urgent.then(|| attempted_at.plus(schedule::MAX_BACKOFF_ASKED));
+        [by_life, by_caller].into_iter().flatten().fold(at, Tick::min)
+    }
+}
+
 /// What is special about this entry's kind.
 #[derive(Clone, Debug)]
 pub enum Special {
@@ -259,16 +279,22 @@ impl Node {
             None => (asked || kept).then_some(Why::Missing),
             Some((held, left)) if left <= held.window.mandatory_below && (asked || kept) => Some(Why::Ending),
             Some((held, left)) if left <= held.window.renew_below && kept => Some(Why::Window),
+            // With a lifetime shorter than the wish, asking again cannot help.
             Some((held, left)) => {
-                let short = |l: Option<Duration>, ttl| left < ttl && l.is_none_or(|l| l > ttl);
-                self.wanted_ttl().filter(|ttl| short(held.lifetime, *ttl)).map(|_| Why::MinTtl)
+                let short = |ttl| left < ttl && held.lifetime.is_none_or(|life| life > ttl);
+                let unmet = self.waiters.values().filter_map(super::waiters::Waiter::min_ttl).any(short);
+                unmet.then_some(Why::MinTtl)
             }
         };
         by_state.max(self.forced)
     }
 
-    fn wanted_ttl(&self) -> Option<Duration> {
-        self.waiters.values().filter_map(super::waiters::Waiter::min_ttl).max()
+    /// A fetch that was forced did not come about: it is wanted still, though no fact shows it. But for one by hand:
+    /// that person learns of the failure.
+    pub fn force_again(&mut self, why: Why) {
+        if self.held.is_some() && matches!(why, Why::Rejected | Why::ClockStep) {
+            self.forced = self.forced.max(Some(why));
+        }
     }
 
     /// When the window opens or the credential ends, whichever is next, as time from now.
@@ -280,19 +306,14 @@ impl Node {
         Some(left.saturating_sub(edge))
     }
 
-    /// The gate that this entry's own last failure puts before the next attempt. `urgent`: a caller waits and nothing
-    /// valid is held.
+    /// The gate that this entry's own last failure puts before the next attempt.
     #[must_use]
-    pub fn own_gate(&self, server_now: Timestamp, urgent: bool, tick: Tick) -> Option<(Failure, Option<Tick>)> {
+    pub fn own_gate(&self, pressure: Pressure, tick: Tick) -> Option<(Failure, Option<Tick>)> {
         let trouble = self.trouble.as_ref()?;
         let closed = |until| Some((trouble.failure.clone(), until));
         let Retry::At(mut at) = trouble.retry else { return closed(None) };
         if trouble.failure.class.is_shared_by_portal() {
-            if let Some((_, left)) = self.valid(server_now) {
-                at = at.min(trouble.failed_at.plus(schedule::affordable_backoff(left)));
-            } else if urgent {
-                at = at.min(trouble.attempted_at.plus(schedule::MAX_BACKOFF_ASKED));
-            }
+            at = pressure.cap(at, trouble.attempted_at, trouble.failed_at);
         }
         if tick < at { closed(Some(at)) } else { None }
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::failure::{Failure, FailureClass};
-use super::node::NodeId;
+use super::node::{NodeId, Pressure};
 use super::schedule;
 use super::source::{Endpoints, Link, SsoSession};
 use super::time::{Moment, Tick};
@@ -85,6 +85,8 @@ fn millis(d: Duration) -> u64 {
 /// An outage: the last failure of the way to the portal.
 #[derive(Clone, Debug)]
 pub struct Outage {
+    /// Whose attempt failed first.
+    pub node: NodeId,
     /// What was seen.
     pub failure: Failure,
     /// When the failed attempt began.
@@ -115,10 +117,8 @@ pub enum Gate {
 pub struct Asker {
     /// Who asks.
     pub node: NodeId,
-    /// Life left of what it holds.
-    pub left: Option<Duration>,
-    /// Whether a caller waits for it and nothing valid is held.
-    pub urgent: bool,
+    /// How pressing it is.
+    pub pressure: Pressure,
     /// Whether a person asked for it (`agentctl refresh`): an outage's backoff does not count, a throttle does.
     pub by_hand: bool,
 }
@@ -169,8 +169,11 @@ impl Portal {
             && !asker.by_hand
         {
             let until = outage.gate_for(asker);
-            if now < until {
+            if now < until && outage.is_established_for(asker.node) {
                 return Gate::Closed(outage.failure.clone(), until);
+            }
+            if now < until {
+                return Gate::Pace(until);
             }
             if endpoint.probe.is_some_and(|other| other != asker.node) {
                 return Gate::Probing;
@@ -232,7 +235,9 @@ impl Portal {
         }
         let count = outage.as_ref().map_or(0, |o| o.count).saturating_add(1);
         let delay = schedule::backoff(count, now.fraction(node.salt(SALT)));
+        let first = outage.as_ref().map_or(node, |o| o.node);
         *outage = Some(Outage {
+            node: first,
             failure: failure.clone(),
             attempted_at,
             failed_at: now.tick,
@@ -286,8 +291,7 @@ impl Throttle {
     /// What AWS asked for holds for everyone. A delay of our own choice is no longer than what somebody who waits with
     /// nothing in hand would get elsewhere.
     fn gate_for(&self, asker: Asker) -> Tick {
-        let urgent = asker.urgent && asker.left.is_none();
-        let cap = if urgent { self.attempted_at.plus(schedule::MAX_BACKOFF_ASKED) } else { self.until };
+        let cap = if asker.pressure.urgent { self.attempted_at.plus(schedule::MAX_BACKOFF_ASKED) } else { self.until };
         self.until.min(cap).max(self.asked_until)
     }
 
@@ -300,14 +304,15 @@ impl Throttle {
 const SALT: u64 = 0x706f_7274;
 
 impl Outage {
+    /// One failure of one entry is no reason to refuse another: it waits the moment until the next attempt.
+    fn is_established_for(&self, asker: NodeId) -> bool {
+        self.count > 1 || self.node == asker
+    }
+
     /// When this asker may try: sooner than the shared backoff if what it holds cannot afford to wait, or if somebody
     /// waits and nothing is held.
     fn gate_for(&self, asker: Asker) -> Tick {
-        match asker.left {
-            Some(left) => self.retry_at.min(self.failed_at.plus(schedule::affordable_backoff(left))),
-            None if asker.urgent => self.retry_at.min(self.attempted_at.plus(schedule::MAX_BACKOFF_ASKED)),
-            None => self.retry_at,
-        }
+        asker.pressure.cap(self.retry_at, self.attempted_at, self.failed_at)
     }
 }
 
@@ -320,8 +325,10 @@ mod tests {
     }
 
     fn asker(n: u32) -> Asker {
-        Asker { node: NodeId(n), left: None, urgent: false, by_hand: false }
+        Asker { node: NodeId(n), pressure: Pressure::default(), by_hand: false }
     }
+
+    const URGENT: Pressure = Pressure { left: None, urgent: true };
 
     fn offline() -> Failure {
         Failure::new(FailureClass::Offline, "no route", "")
@@ -346,10 +353,24 @@ mod tests {
     }
 
     #[test]
-    fn one_failure_closes_the_gate_for_all_and_one_probes() {
+    fn one_failure_makes_all_wait_a_moment_and_two_close_the_gate() {
         let mut portal = Portal::default();
         portal.failed(NodeId(1), Service::Portal, &offline(), None, Tick::default(), moment(1000));
-        let Gate::Closed(_, until) = portal.gate(asker(2), Service::Portal, Tick::from_millis(1000)) else {
+        let its_own = portal.gate(asker(1), Service::Portal, Tick::from_millis(1000));
+        assert!(matches!(its_own, Gate::Closed(..)), "{its_own:?}");
+        let gate = portal.gate(asker(2), Service::Portal, Tick::from_millis(1000));
+        assert!(matches!(gate, Gate::Pace(at) if at <= Tick::from_millis(3000)), "{gate:?}");
+        portal.failed(NodeId(2), Service::Portal, &offline(), None, Tick::from_millis(3000), moment(3000));
+        assert!(matches!(portal.gate(asker(3), Service::Portal, Tick::from_millis(3000)), Gate::Closed(..)));
+    }
+
+    #[test]
+    fn a_closed_gate_lets_one_probe() {
+        let mut portal = Portal::default();
+        for ms in [1000, 2000] {
+            portal.failed(NodeId(1), Service::Portal, &offline(), None, Tick::from_millis(ms), moment(ms));
+        }
+        let Gate::Closed(_, until) = portal.gate(asker(2), Service::Portal, Tick::from_millis(2000)) else {
             panic!("open during backoff");
         };
         assert_eq!(portal.gate(asker(2), Service::Portal, until), Gate::Open);
@@ -382,10 +403,11 @@ mod tests {
                 Moment { draw: u64::MAX, ..moment(0) },
             );
         }
-        let short = Asker { left: Some(Duration::from_secs(20)), ..asker(2) };
+        let short = Pressure { left: Some(Duration::from_secs(20)), urgent: false };
+        let short = Asker { pressure: short, ..asker(2) };
         let gate = portal.gate(short, Service::Portal, Tick::default());
         assert!(matches!(gate, Gate::Closed(_, t) if t <= Tick::from_millis(5000)), "{gate:?}");
-        let urgent = Asker { urgent: true, ..asker(2) };
+        let urgent = Asker { pressure: URGENT, ..asker(2) };
         let gate = portal.gate(urgent, Service::Portal, Tick::default());
         assert!(matches!(gate, Gate::Closed(_, t) if t <= Tick::from_millis(30_000)), "{gate:?}");
     }
@@ -394,7 +416,7 @@ mod tests {
     fn one_endpoint_may_fail_while_the_other_works() {
         let mut portal = Portal::default();
         portal.failed(NodeId(1), Service::Oidc, &offline(), None, Tick::default(), moment(1000));
-        assert!(matches!(portal.gate(asker(2), Service::Oidc, Tick::from_millis(1000)), Gate::Closed(..)));
+        assert!(matches!(portal.gate(asker(1), Service::Oidc, Tick::from_millis(1000)), Gate::Closed(..)));
         assert_eq!(portal.gate(asker(2), Service::Portal, Tick::from_millis(1000)), Gate::Open);
     }
 
@@ -426,7 +448,7 @@ mod tests {
             let now = Tick::from_millis(second * 1000);
             portal.failed(NodeId(1), Service::Portal, &slow, None, now, moment(second * 1000));
         }
-        let (now, urgent) = (Tick::from_millis(180_000), Asker { urgent: true, ..asker(2) });
+        let (now, urgent) = (Tick::from_millis(180_000), Asker { pressure: URGENT, ..asker(2) });
         assert!(matches!(portal.gate(asker(2), Service::Portal, now), Gate::Closed(..)));
         assert_eq!(portal.gate(urgent, Service::Portal, now), Gate::Open);
     }

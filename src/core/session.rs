@@ -50,18 +50,19 @@ pub enum Refusal {
 }
 
 impl SessionState {
-    /// Judges the portal's 401 on the token of `generation`, while `held` (generation, token) is what is held now.
+    /// Judges the portal's 401 on the token of `generation`, while `held` (generation, token) is what is held now, at
+    /// `now` by the local clock.
     #[must_use]
-    pub fn judge(&self, generation: u64, held: Option<(u64, &SsoToken)>, server_now: Timestamp) -> Refusal {
+    pub fn judge(&self, generation: u64, held: Option<(u64, &SsoToken)>, now: Timestamp) -> Refusal {
         let Some((held_generation, token)) = held else { return Refusal::Renew };
         if held_generation != generation {
             return Refusal::Replaced;
         }
-        // What worked before and is refused now was ended by somebody: worth asking AWS itself.
-        if self.accepted == Some(generation) {
+        let fresh = now.since(token.obtained_at) < FRESH;
+        // What worked before and is refused now was ended by somebody: worth asking AWS itself, if it can be asked.
+        if self.accepted == Some(generation) && (token.refresh.is_some() || !fresh) {
             return Refusal::Renew;
         }
-        let fresh = server_now.since(token.obtained_at) < FRESH;
         if fresh || self.replacement == Some(generation) { Refusal::Hollow } else { Refusal::Renew }
     }
 }

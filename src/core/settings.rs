@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-/// Settings that decide what is kept and served. They speak of the daemon's own world.
+/// Settings that decide what is kept and served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Profiles that are kept fresh although nobody asks.
+    /// Profiles of the daemon's own world that are kept fresh although nobody asks.
     pub keep: BTreeSet<String>,
-    /// Profiles that are never served (`[profiles.NAME] serve = false`).
+    /// Profiles that are never served, whatever the files of the client that asks (`[profiles.NAME] serve = false`).
     pub refused: BTreeSet<String>,
 }

@@ -31,6 +31,8 @@ pub enum Wish {
         min_ttl: Duration,
         /// A key that the same consumer seems to have had refused: another one, if it can be had.
         other_than: Option<String>,
+        /// At its deadline what is valid is good enough.
+        last_ask: bool,
     },
     /// A renewal at or after this tick.
     Renewal {
@@ -120,8 +122,8 @@ impl Waiter {
     #[must_use]
     pub fn fate(&self, offer: &Offer<'_>, now: Tick) -> Fate {
         match &self.wish {
-            Wish::Credentials { min_ttl, other_than } => {
-                self.credentials_fate(offer, *min_ttl, other_than.as_deref(), now)
+            Wish::Credentials { min_ttl, other_than, last_ask } => {
+                self.credentials_fate(offer, *min_ttl, other_than.as_deref(), *last_ask, now)
             }
             Wish::Renewal { since } => self.renewal_fate(offer, *since, now),
         }
@@ -147,9 +149,17 @@ impl Waiter {
         offer.failing || (alive && long_enough && other)
     }
 
-    fn credentials_fate(&self, offer: &Offer<'_>, min_ttl: Duration, other_than: Option<&str>, now: Tick) -> Fate {
+    fn credentials_fate(
+        &self,
+        offer: &Offer<'_>,
+        min_ttl: Duration,
+        other_than: Option<&str>,
+        last_ask: bool,
+        now: Tick,
+    ) -> Fate {
         if let Some((credentials, left, _)) = offer.held {
             let patient_until = offer.pursued_since.plus(super::schedule::patience(left));
+            let patient_until = if last_ask { patient_until.min(self.deadline) } else { patient_until };
             if Self::is_content(offer, min_ttl, other_than) || !offer.working || now >= patient_until {
                 return Fate::Answer(Answer::Credentials(Arc::clone(credentials)));
             }

@@ -66,16 +66,10 @@ impl Effects {
     /// Looks at every file that matters, beside the loop.
     pub fn look_at_files(&self) {
         let (watcher, tokens) = (Arc::clone(&self.watcher), self.tokens.clone());
-        let configuration = Arc::clone(&self.configuration);
-        configuration.look(&self.broker);
+        self.configuration.look(&self.broker);
         tokio::spawn(async move {
             watcher.look_at_all().await;
-            // Nearly always there is nothing to store, and no reason to wake a thread of the pool.
-            if tokens.has_unsaved()
-                && let Ok(findings) = tokio::task::spawn_blocking(move || tokens.store_unsaved()).await
-            {
-                configuration.set_unsaved(findings);
-            }
+            tokens.store_unsaved().await;
         });
     }
 
@@ -141,7 +135,7 @@ fn log(what: &str, why: &str, outcome: &Outcome) {
             info!(what, why, issued_now, expires_at = %credential.expires_at(), "renewed");
         }
         Outcome::NotSent(failure) => {
-            info!(what, why, class = failure.class.name(), message = failure.message, "not renewed, and nobody asked");
+            info!(what, why, class = failure.class.name(), cause = failure.message, "not renewed, and nobody asked");
         }
         Outcome::LoggedOut => info!(what, why, "the token file is gone: logged out"),
         Outcome::Failed(Verdict::TokenRefused) => warn!(what, why, "the portal refused the token"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::event_loop::{Message, Sender};
 use super::settings::Configuration;
+use super::token_flow::TokenFlow;
 use super::watcher::Watcher;
 use crate::api::process_json::union_document;
 use crate::api::v1;
@@ -24,7 +25,10 @@ use crate::core::source::World;
 use crate::core::status::Finding;
 use crate::core::time::{Tick, Timestamp};
 use crate::core::waiters::{Answer, ProfileRef, Refusal, WaiterId};
+use crate::platform::clock::Deadline;
 
+/// A request's body must be there by then.
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a status request with `after` is held by default and at most.
 const STATUS_WAIT: Duration = Duration::from_secs(25);
 
@@ -34,6 +38,8 @@ pub struct Api {
     pub broker: Sender,
     /// Looks at files before a demand is judged.
     pub watcher: Arc<Watcher>,
+    /// Knows of renewed tokens that could not be written.
+    pub tokens: TokenFlow,
     /// Our own settings, looked at as well.
     pub configuration: Arc<Configuration>,
     /// The daemon's own world.
@@ -57,8 +63,6 @@ pub struct Circumstances {
     pub network: Vec<v1::Setting>,
     /// Ignored overrides, unusable CA files, an invalid config.toml.
     pub findings: Vec<Finding>,
-    /// Renewed tokens that could not be written.
-    pub unsaved: Vec<Finding>,
 }
 
 /// The routes of `/v1`.
@@ -107,7 +111,7 @@ async fn status(State(api): State<Arc<Api>>, query: Result<Query<v1::StatusQuery
     }
     let Ok(mut status) = answer.await else { return stopping() };
     let circumstances = api.circumstances.borrow().clone();
-    status.findings.extend(circumstances.findings.into_iter().chain(circumstances.unsaved));
+    status.findings.extend(circumstances.findings.into_iter().chain(api.tokens.findings()));
     let agent = v1::AgentStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -125,7 +129,8 @@ async fn credentials(
     headers: HeaderMap,
 ) -> Response {
     let Ok(Query(query)) = query else { return bad_request("the query takes min_ttl, wait and consumer") };
-    let profile = match api.profile(name, &headers).await {
+    let hold = hold(query.wait);
+    let profile = match api.profile(name, &headers, hold).await {
         Ok(profile) => profile,
         Err(response) => return *response,
     };
@@ -134,7 +139,8 @@ async fn credentials(
         waiter,
         profile,
         min_ttl: Duration::from_secs(query.min_ttl.unwrap_or(0).min(24 * 3600)),
-        wait: wait(query.wait),
+        wait: hold.remaining().unwrap_or_default(),
+        last_ask: query.wait.is_some_and(|ms| ms < v1::MAX_WAIT_MS),
         consumer: query.consumer.filter(|c| c.len() <= 64),
     };
     respond(api.ask(waiter, Event::Demand(demand)).await)
@@ -147,26 +153,33 @@ async fn refresh(
     headers: HeaderMap,
 ) -> Response {
     let Ok(Query(query)) = query else { return bad_request("the query takes wait and since") };
-    let profile = match api.profile(name, &headers).await {
+    let hold = hold(query.wait);
+    let profile = match api.profile(name, &headers, hold).await {
         Ok(profile) => profile,
         Err(response) => return *response,
     };
     let waiter = api.next_waiter();
     let since = query.since.map(Tick::from_millis);
-    respond(api.ask(waiter, Event::Refresh { waiter, profile, wait: wait(query.wait), since }).await)
+    let wait = hold.remaining().unwrap_or_default();
+    respond(api.ask(waiter, Event::Refresh { waiter, profile, wait, since }).await)
 }
 
-async fn rejected(State(api): State<Arc<Api>>, Path(name): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+async fn rejected(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Response {
     let Ok(v1::Rejected { access_key_id }) = serde_json::from_slice(&body) else {
         return bad_request("the body must be {\"access_key_id\": \"...\"}");
     };
-    match api.profile(name, &headers).await {
+    match api.profile(name, &headers, hold(None)).await {
         Ok(profile) => api.tell(Event::Rejected { profile, access_key_id }),
         Err(response) => *response,
     }
 }
 
-async fn pause(State(api): State<Arc<Api>>, body: Bytes) -> Response {
+async fn pause(State(api): State<Arc<Api>>, Body(body): Body) -> Response {
     let request = if body.is_empty() { Ok(v1::PauseRequest::default()) } else { serde_json::from_slice(&body) };
     match request {
         Ok(v1::PauseRequest { seconds }) => api.tell(Event::Pause(seconds.map(Duration::from_secs))),
@@ -194,11 +207,14 @@ impl Api {
         if self.broker.send(Message::Event(event)).is_err() { stopping() } else { empty() }
     }
 
-    /// The profile of the request, in its world, whose files (and our settings) have just been looked at.
-    async fn profile(&self, name: String, headers: &HeaderMap) -> Result<ProfileRef, Box<Response>> {
+    /// The profile of the request, in its world, whose files (and our settings) have just been looked at. Files that are
+    /// not read by the end of `hold` are work in flight.
+    async fn profile(&self, name: String, headers: &HeaderMap, hold: Deadline) -> Result<ProfileRef, Box<Response>> {
         let world = world_of(headers, &self.home).map_err(|why| Box::new(bad_request(&why)))?;
         self.configuration.look(&self.broker);
-        self.watcher.look_at(&world).await;
+        if !self.watcher.look_at(&world, hold.remaining().unwrap_or_default()).await {
+            return Err(Box::new(respond(Some(Answer::InFlight { since: None }))));
+        }
         Ok(ProfileRef { world, name })
     }
 
@@ -233,8 +249,23 @@ impl Drop for LeaveOnDrop<'_> {
     }
 }
 
-fn wait(asked_ms: Option<u64>) -> Duration {
-    Duration::from_millis(asked_ms.unwrap_or(v1::MAX_WAIT_MS).min(v1::MAX_WAIT_MS))
+/// Until when a request that arrives now is held.
+fn hold(asked_ms: Option<u64>) -> Deadline {
+    Deadline::after(Duration::from_millis(asked_ms.unwrap_or(v1::MAX_WAIT_MS).min(v1::MAX_WAIT_MS)))
+}
+
+/// A request's whole body; one that does not come in time is refused.
+struct Body(Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        match tokio::time::timeout(BODY_DEADLINE, Bytes::from_request(request, state)).await {
+            Ok(body) => body.map(Self).map_err(IntoResponse::into_response),
+            Err(_) => Err(bad_request("the body did not come in time")),
+        }
+    }
 }
 
 /// The files that the client named; the daemon's own where it named none.

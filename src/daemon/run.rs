@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -35,6 +36,11 @@ use crate::platform::{folder, process};
 const MAX_CONNECTIONS: usize = 256;
 /// A request's head must be there by then.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+/// A connection takes no new request after this long, and is cut when its last one takes this long again: a client that
+/// does not read its answer holds a place no longer.
+const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+/// The user's own files are read before the first request, unless that takes longer.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// At a clean end, answers on their way get this long.
 const DRAIN: Duration = Duration::from_millis(500);
 /// At a clean end, renewals under way get this long: an AWS call and the storing of its answer.
@@ -96,7 +102,7 @@ async fn serve(options: &Options, environment: Environment, state: &Path, addres
     let clock = Clock;
     let home = Arc::new(environment.world()?);
     let configuration = Arc::new(Configuration::load(environment, options.config.as_deref())?);
-    let listener = match Listener::bind(address, Admission::new(configuration.allowed_uids())) {
+    let mut listener = match Listener::bind(address, Admission::new(configuration.allowed_uids())) {
         Ok(listener) => listener,
         Err(BindError::AlreadyRunning) => return already_running(options, address.socket()),
         Err(BindError::Failed(failure)) => return Err(failure),
@@ -109,6 +115,7 @@ async fn serve(options: &Options, environment: Environment, state: &Path, addres
     let api = Arc::new(Api {
         broker: broker.clone(),
         watcher: Arc::clone(&watcher),
+        tokens: tokens.clone(),
         configuration: Arc::clone(&configuration),
         home: Arc::clone(&home),
         revision: revision_seen,
@@ -126,28 +133,34 @@ async fn serve(options: &Options, environment: Environment, state: &Path, addres
     let event_loop = EventLoop { broker: Broker::new(Arc::clone(&home)), clock, inbox, effects, revision };
     let mut broker_task = tokio::spawn(event_loop.run());
     configuration.announce(&broker);
-    watcher.look_at(&home).await;
+    watcher.look_at(&home, FIRST_LOOK).await;
     info!(version = env!("CARGO_PKG_VERSION"), pid = process::pid(), socket = %address.socket().display(), "serving");
     if options.detached {
         acknowledge("ready");
     }
-    tokio::select! {
-        () = accept(listener, api, &shutdown) => info!("stopping"),
+    let ended = tokio::select! {
+        () = accept(&mut listener, api, &shutdown) => {
+            info!("stopping");
+            // Our successor starts as soon as the socket is gone, and knows what the files say.
+            tokens.store_unsaved().await;
+            drop(listener);
+            broker_task.abort();
+            // Waiters whose answer will not come any more are told so; answers on their way go out.
+            let _ = broker_task.await;
+            tokio::time::sleep(DRAIN).await;
+            Ok(())
+        }
         // It never ends by itself. An agent without it would answer nobody: better none, so that a client starts another.
         _ = &mut broker_task => {
             let message = "the event loop ended unexpectedly";
-            return Err(Failure::new(FailureClass::Transient, message, "any agentctl command starts the agent again"));
+            Err(Failure::new(FailureClass::Transient, message, "any agentctl command starts the agent again"))
         }
-    }
-    broker_task.abort();
-    // Waiters whose answer will not come any more are told so; answers on their way go out.
-    let _ = broker_task.await;
-    tokio::time::sleep(DRAIN).await;
+    };
     // A refresh token that AWS has rotated must still be stored.
-    if tokio::time::timeout(RENEWALS_END, tokens.idle()).await.is_err() {
+    if tokio::time::timeout(RENEWALS_END, tokens.finish()).await.is_err() {
         warn!("a renewal did not end in time");
     }
-    Ok(())
+    ended
 }
 
 fn already_running(options: &Options, socket: &Path) -> Result<(), Failure> {
@@ -160,7 +173,7 @@ fn already_running(options: &Options, socket: &Path) -> Result<(), Failure> {
 }
 
 /// Accepts until a clean end is asked for. No accept error ends the daemon.
-async fn accept(mut listener: Listener, api: Arc<Api>, shutdown: &Notify) {
+async fn accept(listener: &mut Listener, api: Arc<Api>, shutdown: &Notify) {
     let router = http::router(api);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut stop = std::pin::pin!(stop_signal());
@@ -177,17 +190,9 @@ async fn accept(mut listener: Listener, api: Arc<Api>, shutdown: &Notify) {
         match accepted {
             Ok(Arrival::Refused(peer, why)) => warn!(uid = peer.uid, pid = peer.pid, why, "a connection was refused"),
             Ok(Arrival::Admitted(stream, peer)) => {
-                let service = TowerToHyperService::new(router.clone());
+                let router = router.clone();
                 tokio::spawn(async move {
-                    let served = hyper::server::conn::http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(HEAD_DEADLINE)
-                        .max_buf_size(v1::MAX_HEAD)
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                    if let Err(e) = served {
-                        tracing::debug!(pid = peer.pid, error = %e, "connection ended early");
-                    }
+                    serve_connection(stream, router, peer.pid).await;
                     drop(place);
                 });
             }
@@ -197,6 +202,27 @@ async fn accept(mut listener: Listener, api: Arc<Api>, shutdown: &Notify) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
+    }
+}
+
+async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send, router: axum::Router, pid: Option<u32>) {
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(v1::MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let served = match tokio::time::timeout(CONNECTION_LIFE, connection.as_mut()).await {
+        Ok(served) => Some(served),
+        Err(_) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(CONNECTION_LIFE, connection).await.ok()
+        }
+    };
+    match served {
+        Some(Ok(())) => {}
+        Some(Err(e)) => debug!(pid, error = %e, "connection ended early"),
+        None => debug!(pid, "connection cut: its client takes no answer"),
     }
 }
 

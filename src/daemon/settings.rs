@@ -100,7 +100,7 @@ impl Configuration {
                 let _ = broker.send(Message::Event(Event::NetworkChanged));
             }
             Err(failure) => {
-                warn!(message = failure.message, "the settings cannot be read; the last good ones stay");
+                warn!(cause = failure.message, "the settings cannot be read; the last good ones stay");
                 let finding = Finding {
                     name: INVALID.to_owned(),
                     message: format!("{}; the last good settings are used", failure.message),
@@ -112,11 +112,6 @@ impl Configuration {
                 });
             }
         }
-    }
-
-    /// What status says about renewed tokens that are not on disk.
-    pub fn set_unsaved(&self, findings: Vec<Finding>) {
-        self.circumstances.send_if_modified(|c| std::mem::replace(&mut c.unsaved, findings.clone()) != findings);
     }
 }
 
@@ -137,7 +132,7 @@ fn network(environment: &Environment, config: &Config) -> (Aws, Circumstances) {
     let (aws, findings) = Aws::new(&settings, &env, Deadlines::default());
     let shown = settings.describe().into_iter().chain(aws.describe());
     let network = shown.map(|s| v1::Setting { name: s.name, value: s.value, origin: s.origin }).collect();
-    (aws, Circumstances { network, findings, unsaved: Vec::new() })
+    (aws, Circumstances { network, findings })
 }
 
 /// Endpoint overrides and file locations are no network settings: they stay.

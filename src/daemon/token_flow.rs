@@ -4,7 +4,8 @@
 //! and between them at most two calls go out (the second only when the first one's answer was lost).
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use tracing::warn;
@@ -71,6 +72,8 @@ pub struct TokenFlow {
     unsaved: Arc<Mutex<Vec<Unsaved>>>,
     /// Renewals under way.
     open: watch::Sender<usize>,
+    /// The process is about to end: no further call is begun.
+    ending: Arc<AtomicBool>,
 }
 
 /// Counts one renewal for as long as it lives.
@@ -105,6 +108,7 @@ impl TokenFlow {
             clock,
             unsaved: Arc::default(),
             open: watch::Sender::new(0),
+            ending: Arc::default(),
         }
     }
 
@@ -115,17 +119,46 @@ impl TokenFlow {
         if let Recovered::Adopted(_) = files.recover() {
             warn!(session = session.id(), "adopted a token that an agent had stored before it was killed");
         }
-        files.cache().read()
+        match files.cache().read() {
+            TokenFile::Absent => TokenFile::Absent,
+            found => self.unsaved_after(&files, &found).map_or(found, TokenFile::Present),
+        }
+    }
+
+    /// A token that lives in memory alone and is newer than what the file says: other entries of the broker that share
+    /// the file must not send its predecessor's refresh token again.
+    fn unsaved_after(&self, files: &RefreshFiles, found: &TokenFile) -> Option<Arc<SsoToken>> {
+        let unsaved = self.unsaved();
+        let ours = &unsaved.iter().find(|u| u.files.cache().path() == files.cache().path())?.token;
+        let newer = match found {
+            TokenFile::Present(theirs) => {
+                let older = theirs.expires_at <= ours.expires_at && theirs.obtained_at <= ours.obtained_at;
+                older && !ours.is_same_grant(theirs)
+            }
+            TokenFile::Absent => false,
+            TokenFile::Unusable(_) => true,
+        };
+        newer.then(|| Arc::clone(ours))
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, Vec<Unsaved>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn files(&self, session: &SsoSession, world: &World) -> RefreshFiles {
         RefreshFiles::new(TokenCache::new(world, session, Pauses::real()), self.state.clone())
     }
 
-    /// Waits until no renewal is under way.
-    pub async fn idle(&self) {
+    /// Ends well: no further call is begun, and those under way come to their end and are stored.
+    pub async fn finish(&self) {
+        self.ending.store(true, Ordering::Release);
         // The sender is ours, so it cannot be gone.
         let _ = self.open.subscribe().wait_for(|n| *n == 0).await;
+        // What could not be written before perhaps can be now.
+        self.store_unsaved().await;
+        for finding in self.findings() {
+            warn!(cause = finding.message, "lost with this process");
+        }
     }
 
     /// Renews a session's token by the rotated-token protocol, in a task of its own: once AWS may have rotated the
@@ -145,6 +178,11 @@ impl TokenFlow {
     async fn run(&self, aws: &Aws, session: &SsoSession, fetch: &Fetch) -> Ended {
         let files = self.files(session, &fetch.world);
         let held = fetch.held.as_ref().and_then(Credential::as_token).cloned();
+        if let Some(held) = &held
+            && let Some(newer) = self.unsaved_after(&files, &TokenFile::Present(Arc::clone(held)))
+        {
+            return (adopted(newer), None);
+        }
         let now = self.clock.wall();
         let known = files.clone();
         match blocking(move || known.begin(held.as_ref(), now)).await {
@@ -158,44 +196,41 @@ impl TokenFlow {
         }
     }
 
-    /// Whether a renewed token lives in memory alone.
-    #[must_use]
-    pub fn has_unsaved(&self) -> bool {
-        !self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    /// Tries again to store what lives in memory alone, and says what still does. Blocks on disk.
-    pub fn store_unsaved(&self) -> Vec<Finding> {
-        let waiting = std::mem::take(&mut *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner));
-        for Unsaved { files, token, .. } in waiting {
-            if let Stored::MemoryOnly(token, why) = files.store_again(&token) {
-                self.remember(files, token, why);
+    /// Tries again to store what lives in memory alone.
+    pub async fn store_unsaved(&self) {
+        let waiting: Vec<_> = self.unsaved().iter().map(|u| (u.files.clone(), Arc::clone(&u.token))).collect();
+        for (files, token) in waiting {
+            let to_store = Arc::clone(&token);
+            let stored = blocking(move || files.store_again(&to_store)).await;
+            if !matches!(stored, None | Some(Stored::MemoryOnly(..))) {
+                // A still newer one may have come in its place meanwhile.
+                self.unsaved().retain(|u| !Arc::ptr_eq(&u.token, &token));
             }
         }
-        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+    }
+
+    /// What lives in memory alone.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
         let finding = |u: &Unsaved| Finding {
             name: "token-not-stored".to_owned(),
             message: format!("a renewed SSO token lives in memory only: {}", u.why.message),
             fix: "make room, or make the folder writable: it is tried again every 30 s".to_owned(),
         };
-        unsaved.iter().map(finding).collect()
-    }
-
-    fn remember(&self, files: RefreshFiles, token: Arc<SsoToken>, why: Failure) {
-        let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
-        unsaved.retain(|u| u.files.cache().path() != files.cache().path());
-        unsaved.push(Unsaved { files, token, why });
+        self.unsaved().iter().map(finding).collect()
     }
 
     fn stored(&self, files: RefreshFiles, stored: Option<Stored>) -> Outcome {
+        // Whatever lived in memory alone until now has a successor.
+        self.unsaved().retain(|u| u.files.cache().path() != files.cache().path());
         let issued = |token| Outcome::Got { credential: Credential::Token(token), issued_now: true };
         match stored {
             Some(Stored::Written(token)) => issued(token),
             Some(Stored::AdoptedOther(token)) => adopted(token),
             Some(Stored::LoggedOut) => Outcome::LoggedOut,
             Some(Stored::MemoryOnly(token, failure)) => {
-                warn!(message = failure.message, "the renewed token lives in memory only");
-                self.remember(files, Arc::clone(&token), failure);
+                warn!(cause = failure.message, "the renewed token lives in memory only");
+                self.unsaved().push(Unsaved { files, token: Arc::clone(&token), why: failure });
                 issued(token)
             }
             None => not_sent(FailureClass::Transient, "the renewed token could not be stored"),
@@ -204,17 +239,22 @@ impl TokenFlow {
 
     async fn call(&self, aws: &Aws, session: &SsoSession, files: RefreshFiles, mut refresh: Box<Refresh>) -> Ended {
         if let Some(warning) = refresh.warning() {
-            warn!(message = warning.message, "a renewal could not be noted in the state folder");
+            warn!(cause = warning.message, "a renewal could not be noted in the state folder");
         }
         loop {
+            if self.ending.load(Ordering::Acquire) {
+                // The note "in flight" stays: a first call may have reached AWS.
+                drop(refresh);
+                return (not_sent(FailureClass::Transient, "the agent is stopping"), None);
+            }
             let Call { result, server_date } = aws.create_token(session, refresh.grant()).await;
             let server_date = server_date.filter(|_| is_from_aws(&result));
             let evidence = match result {
                 Ok(new) => {
-                    let obtained_at = server_date.unwrap_or_else(|| self.clock.wall());
+                    let obtained_at = self.clock.wall();
                     let token = SsoToken {
                         access_token: new.access_token,
-                        expires_at: obtained_at.plus(new.expires_in),
+                        expires_at: server_date.unwrap_or(obtained_at).plus(new.expires_in),
                         refresh: new
                             .refresh_token
                             .map(|refresh_token| RefreshGrant { refresh_token, ..refresh.grant().clone() }),

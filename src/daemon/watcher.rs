@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::task::JoinSet;
 
 use super::event_loop::{Message, Sender};
 use super::token_flow::TokenFlow;
@@ -29,16 +31,27 @@ struct Watched {
     stamp: Option<Stamp>,
 }
 
-/// The stamps of each world's config and credentials file; see [`Watcher::worlds`].
-type Looked = BTreeMap<Arc<World>, Option<[Stamp; 2]>>;
+/// A look that takes longer (a file that stays torn, a dead mount) goes on beside the request that made us look, which
+/// is then judged by what is known.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// A token file that was not read by then counts as unusable.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What was read of one world.
+#[derive(Default)]
+struct Looked {
+    /// Config and credentials file as they were when read. Locked while they are read again, so that nobody is judged
+    /// by a config, or by the want of a token, that is about to be replaced.
+    stamps: Arc<AsyncMutex<Option<[Stamp; 2]>>>,
+    /// Whether the broker was ever told of this world.
+    told: AtomicBool,
+}
 
 /// The stamps of everything that was read.
 pub struct Watcher {
     broker: Sender,
     tokens: TokenFlow,
-    /// Config and credentials file of each world as they were when read. Held while they are read again, so that
-    /// nobody is judged by a config, or by the want of a token, that is about to be replaced.
-    worlds: Arc<AsyncMutex<Looked>>,
+    worlds: Mutex<BTreeMap<Arc<World>, Arc<Looked>>>,
     sessions: Mutex<Vec<Watched>>,
 }
 
@@ -46,55 +59,74 @@ impl Watcher {
     /// A watcher that has seen nothing yet.
     #[must_use]
     pub fn new(broker: Sender, tokens: TokenFlow) -> Self {
-        Self { broker, tokens, worlds: Arc::default(), sessions: Mutex::default() }
+        Self { broker, tokens, worlds: Mutex::default(), sessions: Mutex::default() }
     }
 
-    /// Brings the broker up to date with the files of one world.
-    pub async fn look_at(self: &Arc<Self>, world: &Arc<World>) {
-        let mut worlds = Arc::clone(&self.worlds).lock_owned().await;
+    /// Brings the broker up to date with the files of one world, and says whether it knows that world: one that is new
+    /// gets as long as `patience` to be read.
+    pub async fn look_at(self: &Arc<Self>, world: &Arc<World>, patience: Duration) -> bool {
+        let looked = Arc::clone(self.worlds().entry(Arc::clone(world)).or_default());
+        let patience = if looked.told.load(Ordering::Acquire) { PATIENCE } else { patience };
+        // What is not done in time is done all the same.
+        let _ = tokio::time::timeout(patience, self.look(world, &looked)).await;
+        looked.told.load(Ordering::Acquire)
+    }
+
+    async fn look(self: &Arc<Self>, world: &Arc<World>, looked: &Arc<Looked>) {
+        let mut read = Arc::clone(&looked.stamps).lock_owned().await;
         let stamps = [Stamp::of(&world.config_file), Stamp::of(&world.credentials_file)];
-        if worlds.get(world) != Some(&Some(stamps)) {
-            let known = worlds.contains_key(world);
-            let (stamps, config) = read_config(world, stamps, known).await;
-            // What could not be read is read again at the next look: the error may have been of the moment.
-            worlds.insert(Arc::clone(world), config.is_ok().then_some(stamps));
-            self.post(Event::Config { world: Arc::clone(world), config });
-        }
+        let config_changed = *read != Some(stamps);
         let changed = self.changed_sessions(world);
-        if changed.is_empty() {
+        if !config_changed && changed.is_empty() {
             return;
         }
         // In a task of its own: their stamps count as read now, and a client that goes away must not take the news with
         // it.
-        let (watcher, world) = (Arc::clone(self), Arc::clone(world));
+        let (watcher, world, looked) = (Arc::clone(self), Arc::clone(world), Arc::clone(looked));
         let reading = tokio::spawn(async move {
+            if config_changed {
+                let (stamps, config) = read_config(&world, stamps, *read).await;
+                // What could not be read is read again at the next look: the error may have been of the moment.
+                *read = config.is_ok().then_some(stamps);
+                watcher.post(Event::Config { world: Arc::clone(&world), config });
+                looked.told.store(true, Ordering::Release);
+            }
             for (node, link) in changed {
                 let file = watcher.read_token(&link, &world).await;
                 watcher.post(Event::TokenRead { node, file });
             }
-            drop(worlds);
         });
         // It ends early only by a panic, which the log tells.
         let _ = reading.await;
     }
 
-    /// The same for every world that was ever asked for.
+    /// The same for every world that was ever asked for, side by side.
     pub async fn look_at_all(self: &Arc<Self>) {
-        let worlds: Vec<_> = self.worlds.lock().await.keys().cloned().collect();
+        let worlds: Vec<_> = self.worlds().keys().cloned().collect();
+        let mut looks = JoinSet::new();
         for world in worlds {
-            self.look_at(&world).await;
+            let watcher = Arc::clone(self);
+            looks.spawn(async move { watcher.look_at(&world, PATIENCE).await });
         }
+        while looks.join_next().await.is_some() {}
     }
 
-    /// Reads a session's token file, off the loop.
+    fn worlds(&self) -> MutexGuard<'_, BTreeMap<Arc<World>, Arc<Looked>>> {
+        self.worlds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a session's token file, off the loop and with a deadline.
     pub async fn read_token(&self, link: &Link, world: &Arc<World>) -> TokenFile {
         let Link::SsoSession(session) = link.clone() else { return TokenFile::Absent };
         let (tokens, world_read) = (self.tokens.clone(), Arc::clone(world));
         self.note_token_read(link, world);
-        let read = tokio::task::spawn_blocking(move || tokens.read(&session, &world_read)).await;
-        read.unwrap_or_else(|e| {
-            TokenFile::Unusable(Failure::new(FailureClass::Transient, format!("reading the token failed: {e}"), ""))
-        })
+        let reading = tokio::task::spawn_blocking(move || tokens.read(&session, &world_read));
+        let unread = |why: &str| TokenFile::Unusable(Failure::new(FailureClass::Transient, why, "see its file system"));
+        match tokio::time::timeout(READ_DEADLINE, reading).await {
+            Ok(Ok(file)) => file,
+            Ok(Err(_)) => unread("reading the token file ended without a result"),
+            Err(_) => unread("the token file could not be read in time"),
+        }
     }
 
     /// The sessions that matter from now on; those known keep their stamps.
@@ -136,15 +168,17 @@ impl Watcher {
     }
 }
 
-/// Reads a world's config files. One that was there before and is now missing or empty may be just being written:
-/// other tools truncate in place or unlink first.
+/// Reads a world's config files. One that was there at the last look and is now missing or empty may be just being
+/// written: other tools truncate in place or unlink first.
 async fn read_config(
     world: &Arc<World>,
     mut stamps: [Stamp; 2],
-    known: bool,
+    last: Option<[Stamp; 2]>,
 ) -> ([Stamp; 2], Result<WorldConfig, Failure>) {
-    for _ in 0..if known { 5 } else { 0 } {
-        if !matches!(stamps[0], Stamp::Absent | Stamp::Present { size: 0, .. }) {
+    let missing = |[config, _]: [Stamp; 2]| matches!(config, Stamp::Absent | Stamp::Present { size: 0, .. });
+    let tries = if last.is_some_and(|last| !missing(last)) { 5 } else { 0 };
+    for _ in 0..tries {
+        if !missing(stamps) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

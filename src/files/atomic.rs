@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Replaces or makes `path`.
@@ -25,12 +25,28 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a new file of mode 0600 and flushes it; a file of that name is removed first, never written into.
+/// Writes a file of mode 0600 and flushes it. What has the name already is never written into, and keeps its name until
+/// the new file is whole (under the name of [`beside`] meanwhile): it may be the only copy of something.
 ///
 /// # Errors
-/// The operating system's; nothing, or a part of the file, may then be there.
+/// The operating system's; an old file is then as it was, and nothing, or a part of the new one, may be there.
 pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    remove(path)?;
+    match create(path, bytes) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        done => return done,
+    }
+    let new = beside(path);
+    remove(&new)?;
+    create(&new, bytes).and_then(|()| rename_over(&new, path)).inspect_err(|_| drop(remove(&new)))
+}
+
+/// Where a file is written that takes the place of `path`. A process that is killed may leave it behind.
+#[must_use]
+pub fn beside(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
+}
+
+fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -122,6 +138,21 @@ mod tests {
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
         assert!(fs::symlink_metadata(&path).unwrap().is_file());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn an_old_file_keeps_its_name_until_the_new_one_is_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("f");
+        write_new(&path, b"old").unwrap();
+        // A folder in the way of the new file works for root too, unlike a mode.
+        fs::create_dir(beside(&path)).unwrap();
+        assert!(write_new(&path, b"new").is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        fs::remove_dir(beside(&path)).unwrap();
+        fs::write(beside(&path), "left by a killed process").unwrap();
+        write_new(&path, b"new").unwrap();
+        assert_eq!((fs::read(&path).unwrap(), names(root.path())), (b"new".to_vec(), vec!["f".to_owned()]));
     }
 
     #[test]

@@ -179,17 +179,12 @@ impl RefreshFiles {
                 Err(Begin::LoggedOut)
             }
             (Look::Unusable(failure), _) => Err(Begin::Unusable(failure)),
-            (Look::Torn, Some(_)) => Ok((None, None)),
-            (Look::Torn, None) => Err(Begin::Unusable(self.torn())),
+            (Look::Broken { text, .. }, Some(_)) => Ok((None, text)),
+            (Look::Broken { failure, .. }, None) => Err(Begin::Unusable(failure)),
             (Look::Token { token, .. }, None) => Err(Begin::Adopted(token)),
             (Look::Token { token, .. }, Some(held)) if is_newer(&token, held) => Err(Begin::Adopted(token)),
             (Look::Token { token, text }, Some(_)) => Ok((Some(token), Some(text))),
         }
-    }
-
-    fn torn(&self) -> Failure {
-        let message = format!("the token file {} is no whole JSON document", self.cache.path().display());
-        Failure::new(FailureClass::Misconfigured, message, "log in again to replace it: agentctl login")
     }
 
     fn lock(&self, pauses: &[std::time::Duration]) -> Result<Lock, Failure> {
@@ -215,7 +210,7 @@ impl RefreshFiles {
     }
 }
 
-/// The file's token and text; neither while it is torn.
+/// The file's token and text: no token while it is broken, no text while it is torn.
 type OnDisk = (Option<Arc<SsoToken>>, Option<Zeroizing<String>>);
 
 /// Whether another tool replaced what is held by something that lives longer.

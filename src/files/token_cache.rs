@@ -32,10 +32,21 @@ pub(super) enum Look {
     Token { token: Arc<SsoToken>, text: Zeroizing<String> },
     /// No file.
     Absent,
-    /// Torn to the last try.
-    Torn,
-    /// It cannot be used.
+    /// No token: torn to the last try, or (with its text) a whole document of another kind. A token that is held is
+    /// better than this.
+    Broken { failure: Failure, text: Option<Zeroizing<String>> },
+    /// It can be neither used nor replaced.
     Unusable(Failure),
+}
+
+impl From<Look> for TokenFile {
+    fn from(look: Look) -> Self {
+        match look {
+            Look::Token { token, .. } => Self::Present(token),
+            Look::Absent => Self::Absent,
+            Look::Broken { failure, .. } | Look::Unusable(failure) => Self::Unusable(failure),
+        }
+    }
 }
 
 impl TokenCache {
@@ -70,26 +81,11 @@ impl TokenCache {
     /// Reads the file, again and again while it is torn. Blocks for 600 ms at most.
     #[must_use]
     pub fn read(&self) -> TokenFile {
-        match self.look() {
-            Look::Token { token, .. } => TokenFile::Present(token),
-            Look::Absent => TokenFile::Absent,
-            Look::Torn => TokenFile::Unusable(torn(&self.path())),
-            Look::Unusable(failure) => TokenFile::Unusable(failure),
-        }
+        self.look().into()
     }
 
-    /// As [`TokenCache::read`], for a session whose token was there before: the file counts as absent only when it
-    /// stays away for 2 s, because renames of others leave gaps.
-    #[must_use]
-    pub fn read_known(&self) -> TokenFile {
-        match self.look_known() {
-            Look::Token { token, .. } => TokenFile::Present(token),
-            Look::Absent => TokenFile::Absent,
-            Look::Torn => TokenFile::Unusable(torn(&self.path())),
-            Look::Unusable(failure) => TokenFile::Unusable(failure),
-        }
-    }
-
+    /// Looks for a session whose token was there before: the file counts as absent only when it stays away for 2 s,
+    /// because renames of others leave gaps.
     pub(super) fn look_known(&self) -> Look {
         for time in &self.pauses.gone {
             match self.look() {
@@ -104,7 +100,7 @@ impl TokenCache {
         let path = self.path();
         for time in &self.pauses.torn {
             match look_once(&path) {
-                Look::Torn => pause(*time),
+                Look::Broken { text: None, .. } => pause(*time),
                 found => return found,
             }
         }
@@ -124,18 +120,17 @@ pub(super) fn look_once(path: &Path) -> Look {
         }
         Err(e) => return e.failure(path).map_or(Look::Absent, Look::Unusable),
     };
+    let broken = |what: &str, text| Look::Broken { failure: unusable(path, what), text };
+    const TORN: &str = "is no whole JSON document";
     // A cut through a character is a tear as well.
-    let Some(text) = contents.text() else { return Look::Torn };
+    let Some(text) = contents.text() else { return broken(TORN, None) };
+    let whole = || Zeroizing::new(text.to_owned());
     match sso_cache::parse(text, contents.modified) {
-        Ok(token) => Look::Token { token: Arc::new(token), text: Zeroizing::new(text.to_owned()) },
-        Err(NotAToken::Torn) => Look::Torn,
-        Err(NotAToken::OtherDocument) => Look::Unusable(unusable(path, "holds no access token")),
-        Err(NotAToken::Malformed { what }) => Look::Unusable(unusable(path, &format!("is no valid token: {what}"))),
+        Ok(token) => Look::Token { token: Arc::new(token), text: whole() },
+        Err(NotAToken::Torn) => broken(TORN, None),
+        Err(NotAToken::OtherDocument) => broken("holds no access token", Some(whole())),
+        Err(NotAToken::Malformed { what }) => broken(&format!("is no valid token: {what}"), Some(whole())),
     }
-}
-
-fn torn(path: &Path) -> Failure {
-    unusable(path, "is no whole JSON document")
 }
 
 /// Not `needs-login`: a broken file says nothing about the session. A login is still what replaces it.
@@ -181,7 +176,7 @@ mod tests {
     fn a_cut_through_a_character_is_a_tear() {
         let fixture = Fixture::new();
         fs::write(fixture.cache.path(), b"{\"accessToken\":\"\xc3").unwrap();
-        assert!(matches!(fixture.cache.look(), Look::Torn));
+        assert!(matches!(fixture.cache.look(), Look::Broken { text: None, .. }));
     }
 
     #[test]
@@ -203,13 +198,13 @@ mod tests {
         let mut fixture = Fixture::new();
         fixture.cache.pauses.gone = vec![Duration::from_millis(2); 5000];
         let (path, reader) = (fixture.cache.path(), fixture.cache.clone());
-        let reading = std::thread::spawn(move || reader.read_known());
+        let reading = std::thread::spawn(move || reader.look_known());
         fs::write(path.with_extension("new"), testing::text("at", "rt", 100)).unwrap();
         fs::rename(path.with_extension("new"), &path).unwrap();
-        assert!(matches!(reading.join().unwrap(), TokenFile::Present(_)));
+        assert!(matches!(reading.join().unwrap(), Look::Token { .. }));
         fixture.cache.pauses = Pauses::none();
         fs::remove_file(&path).unwrap();
-        assert_eq!(fixture.cache.read_known(), TokenFile::Absent);
+        assert!(matches!(fixture.cache.look_known(), Look::Absent));
     }
 
     #[test]

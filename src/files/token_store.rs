@@ -59,14 +59,16 @@ pub(super) fn store(cache: &TokenCache, seen: Option<Zeroizing<String>>, token: 
                 return Stored::LoggedOut;
             }
             Look::Unusable(failure) => return Stored::MemoryOnly(Arc::clone(token), failure),
-            Look::Torn => break,
-            Look::Token { text, .. } if previous.as_ref() == Some(&text) => break,
+            Look::Broken { text: None, .. } => break,
+            Look::Token { text, .. } | Look::Broken { text: Some(text), .. } if previous.as_ref() == Some(&text) => {
+                break;
+            }
             Look::Token { token: theirs, .. } if theirs.expires_at > token.expires_at => {
                 let _ = atomic::remove(&cache.journal());
                 return Stored::AdoptedOther(theirs);
             }
             // Changed, but ours lives longer: take over what they wrote beside the token, and look again.
-            Look::Token { text, .. } => previous = Some(text),
+            Look::Token { text, .. } | Look::Broken { text: Some(text), .. } => previous = Some(text),
         }
     }
     match atomic::rename_over(&cache.journal(), &cache.path()) {
@@ -81,26 +83,28 @@ fn in_memory(cache: &TokenCache, token: &Arc<SsoToken>, error: &std::io::Error) 
     Stored::MemoryOnly(Arc::clone(token), Failure::new(FailureClass::Transient, message, fix))
 }
 
-/// Settles a journal that was left behind: adopted if it is newer than the file by expiry and by age, else deleted.
+/// Settles a journal that was left behind: adopted if it is no older than the file by expiry and by age, else deleted.
 /// With no file beside it, it is deleted: somebody logged out.
 pub(super) fn recover(cache: &TokenCache) -> Recovered {
     let journal = cache.journal();
+    // What was to replace a journal held the same token as the journal does.
+    let _ = atomic::remove(&atomic::beside(&journal));
     let discard = || match atomic::remove(&journal) {
         Ok(()) => Recovered::Discarded,
         Err(_) => Recovered::Nothing,
     };
     let ours = match look_once(&journal) {
         Look::Absent => return Recovered::Nothing,
-        Look::Torn | Look::Unusable(_) => return discard(),
+        Look::Broken { .. } | Look::Unusable(_) => return discard(),
         Look::Token { token, .. } => token,
     };
     let newer = match cache.look_known() {
         Look::Absent => false,
-        Look::Torn => true,
+        Look::Broken { .. } => true,
         // Keep it until the file can be judged.
         Look::Unusable(_) => return Recovered::Nothing,
         Look::Token { token: theirs, .. } => {
-            ours.expires_at > theirs.expires_at && ours.obtained_at >= theirs.obtained_at
+            ours.expires_at >= theirs.expires_at && ours.obtained_at >= theirs.obtained_at
         }
     };
     if !newer {
@@ -149,6 +153,29 @@ mod tests {
         let renewed = Arc::new(token("at2", "rt2", 9));
         assert!(matches!(store(&fixture.cache, seen(&text("at1", "rt1", 1)), &renewed), Stored::Written(_)));
         assert_eq!(fixture.on_disk().access_token.expose(), "at2");
+    }
+
+    #[test]
+    fn a_whole_file_that_is_no_token_is_replaced_and_keeps_what_is_not_ours() {
+        for broken in [r#"{"toolsOwn":1}"#, r#"{"toolsOwn":1,"accessToken":"at","expiresAt":"never"}"#] {
+            let fixture = Fixture::new();
+            fixture.write(broken);
+            let renewed = Arc::new(token("at2", "rt2", 9));
+            assert!(matches!(store(&fixture.cache, seen(&text("at1", "rt1", 1)), &renewed), Stored::Written(_)));
+            assert!(fs::read_to_string(fixture.cache.path()).unwrap().starts_with(r#"{"toolsOwn":1,"#));
+            assert_eq!(fixture.on_disk().access_token.expose(), "at2");
+        }
+    }
+
+    #[test]
+    fn a_journal_is_never_gone_while_it_is_written_anew() {
+        let fixture = Fixture::new();
+        fixture.write(&text("at1", "rt1", 1));
+        fs::write(fixture.cache.journal(), text("at2", "rt2", 9)).unwrap();
+        // A folder in the way of the new one works for root too, unlike a mode.
+        fs::create_dir(atomic::beside(&fixture.cache.journal())).unwrap();
+        assert!(matches!(store(&fixture.cache, None, &Arc::new(token("at2", "rt2", 9))), Stored::MemoryOnly(..)));
+        assert!(matches!(recover(&fixture.cache), Recovered::Adopted(_)), "the only copy was lost");
     }
 
     #[test]

@@ -140,7 +140,14 @@ impl Load {
         self.waiters += 1;
         let profile = ProfileRef { world: Arc::clone(&self.world), name: self.names[n].clone() };
         let (waiter, wait) = (WaiterId(self.waiters), Duration::from_millis(1500));
-        self.step(Event::Demand(Demand { waiter, profile, min_ttl: Duration::ZERO, wait, consumer: None }));
+        self.step(Event::Demand(Demand {
+            waiter,
+            profile,
+            min_ttl: Duration::ZERO,
+            wait,
+            last_ask: false,
+            consumer: None,
+        }));
         while let Some(event) = self.todo.pop() {
             self.step(event);
         }

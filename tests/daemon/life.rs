@@ -279,3 +279,33 @@ fn a_renewal_under_way_is_stored_before_the_end() {
     agent.ctl(&["refresh", "--profile", "dev-sso"]).expect_success();
     assert!(agent.fake.calls_of(Operation::CreateToken).iter().all(|c| c.ok()), "no refresh token was lost");
 }
+
+#[test]
+fn a_renewed_token_that_cannot_be_written_is_known_to_all_and_written_at_the_end() {
+    let agent = Agent::with(|s| {
+        s.rotation = Rotation::SingleUse;
+        s.token_lifetime = Duration::from_secs(15 * 60);
+    });
+    let file = agent.home.token_file("corp");
+    // A folder in the journal's place works for root too, unlike a mode.
+    let journal = file.with_file_name(format!(".{}.agentctl-journal", file.file_name().unwrap().to_str().unwrap()));
+    fs::create_dir(&journal).unwrap();
+    let before = fs::read_to_string(&file).unwrap();
+    agent.credentials("dev-sso");
+    eventually("it lives in memory alone", LIMIT, || {
+        agent.status()["findings"].to_string().contains("token-not-stored").then_some(())
+    });
+    // Another world with the same cache folder has an entry of its own for this session.
+    let config = agent.home.path().join("other-config");
+    fs::copy(agent.home.aws_config(), &config).unwrap();
+    with_variable(&agent, "AWS_CONFIG_FILE", config.to_str().unwrap(), &ASK).expect_success();
+    eventually("it renewed the successor", LIMIT, || (agent.tokens() == 2).then_some(()));
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    fs::remove_dir(&journal).unwrap();
+    agent.ctl(&["daemon", "stop"]).expect_success();
+    agent.credentials("dev-sso");
+    eventually("renewed from what was written", LIMIT, || (agent.tokens() == 3).then_some(()));
+    let calls = || agent.fake.calls_of(Operation::CreateToken);
+    eventually("they ended", LIMIT, || calls().iter().all(|c| c.finished).then_some(()));
+    assert!(calls().iter().all(|c| c.ok()), "a used refresh token was sent");
+}

@@ -145,7 +145,7 @@ impl Bed {
         let profile = self.profile(profile);
         let waiter = self.waiter(&profile);
         let consumer = consumer.map(|c| c.to_string());
-        self.step(Event::Demand(Demand { waiter, profile, min_ttl, wait, consumer }));
+        self.step(Event::Demand(Demand { waiter, profile, min_ttl, wait, last_ask: false, consumer }));
     }
 
     pub(crate) fn refresh(&mut self, profile: u8, wait: Duration, since: Option<u64>) {

@@ -72,7 +72,7 @@ impl Sim {
             Event::Refresh { waiter, profile, wait: HELD, since: caller.since }
         } else {
             let (min_ttl, consumer) = (caller.min_ttl, caller.consumer.clone());
-            Event::Demand(Demand { waiter, profile, min_ttl, wait: HELD, consumer })
+            Event::Demand(Demand { waiter, profile, min_ttl, wait: HELD, last_ask: false, consumer })
         };
         self.callers.insert(number, caller);
         if self.rng.u8(..50) == 0 {

@@ -16,7 +16,6 @@ use crate::core::failure::Failure;
 use crate::core::status::Finding;
 use crate::files::limits::{self, ReadError};
 
-/// Longest file that is read.
 /// Most sections in a file.
 const MAX_SECTIONS: usize = 10_000;
 /// Findings about one file; the rest would only hide the others.
@@ -123,7 +122,8 @@ impl Fit<'_> {
         }
         let depth = line.len() - bare.len();
         if self.sections == 0 || self.indentation.is_some_and(|key| depth > key) {
-            return Ok(line.to_owned());
+            // A key that slipped into the value before it may be a secret one.
+            return Ok(format!("{}{}", &line[..depth], without_secret(bare)));
         }
         self.indentation = Some(depth);
         Ok(without_secret(bare))

@@ -11,10 +11,10 @@ use crate::core::waiters::{Answer, ProfileRef, Refusal, Waiter, WaiterId, Wish};
 
 impl Broker {
     pub(super) fn demand(&mut self, demand: Demand, now: Moment) {
-        let Demand { waiter, profile, min_ttl, wait, consumer } = demand;
+        let Demand { waiter, profile, min_ttl, wait, last_ask, consumer } = demand;
         let Some(id) = self.route_or_refuse(waiter, &profile) else { return };
         let other_than = consumer.as_deref().and_then(|c| self.refused_key(id, c, now));
-        let wish = Wish::Credentials { min_ttl, other_than };
+        let wish = Wish::Credentials { min_ttl, other_than, last_ask };
         let was_kept = self.is_kept(id, now.tick);
         if let Some(node) = self.nodes.get_mut(&id) {
             node.demanded_at = Some(now.tick);
@@ -100,8 +100,11 @@ impl Broker {
 
     /// The entry of a profile, or an immediate refusal to the waiter.
     fn route_or_refuse(&mut self, waiter: WaiterId, profile: &ProfileRef) -> Option<NodeId> {
-        let refused = profile.world == self.home && self.settings.refused.contains(&profile.name);
-        let routed = if refused { Err(not_served(&profile.name)) } else { self.route(profile) };
+        let routed = if self.settings.refused.contains(&profile.name) {
+            Err(not_served(&profile.name))
+        } else {
+            self.route(profile)
+        };
         match routed {
             Ok(id) => Some(id),
             Err(refusal) => {
@@ -134,10 +137,9 @@ impl Broker {
 impl Broker {
     /// Refuses those who wait for a profile that is not served any more.
     pub(super) fn refuse_unserved(&mut self) {
-        for node in self.nodes.values_mut().filter(|n| *n.chain.world() == self.home) {
+        for node in self.nodes.values_mut() {
             let refused = &self.settings.refused;
-            let unserved =
-                node.waiters.extract_if(.., |_, w| w.profile.world == self.home && refused.contains(&w.profile.name));
+            let unserved = node.waiters.extract_if(.., |_, w| refused.contains(&w.profile.name));
             for (waiter, request) in unserved {
                 self.waiting_at.remove(&waiter);
                 self.actions.push(Action::Answer(waiter, Answer::Refused(not_served(&request.profile.name))));

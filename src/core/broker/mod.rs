@@ -52,6 +52,8 @@ pub struct Demand {
     pub min_ttl: Duration,
     /// How long the request may be held before it is answered with [`Answer::InFlight`].
     pub wait: Duration,
+    /// The client will not ask again: at the end of `wait` it takes what is valid, however little is left of it.
+    pub last_ask: bool,
     /// The process that caches what it gets, where it named itself.
     pub consumer: Option<String>,
 }

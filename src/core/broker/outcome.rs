@@ -3,7 +3,7 @@
 use super::{Broker, Outcome};
 use crate::core::classify::Verdict;
 use crate::core::credential::{Credential, SsoToken};
-use crate::core::failure::{Failure, FailureClass};
+use crate::core::failure::{Disposition, Failure, FailureClass};
 use crate::core::node::{Flight, FlightId, Node, NodeId, Why};
 use crate::core::portal::PortalKey;
 use crate::core::session::{self, Refusal, TokenFile};
@@ -86,6 +86,9 @@ impl Broker {
             }
         }
         self.note_accepted(id, flight);
+        if !issued_now {
+            self.hurry_dependents(id, now);
+        }
         let service = self.service_of(id);
         // A token that another tool had renewed says nothing about the way to AWS.
         issued_now && self.portal_of(id).is_some_and(|p| p.answered(id, service, now.tick))
@@ -96,7 +99,8 @@ impl Broker {
         if let Some(upstream) = self.nodes.get(&id).and_then(|n| n.upstream)
             && let Some(session) = self.nodes.get_mut(&upstream).and_then(|n| n.session_mut())
         {
-            session.accepted = flight.upstream_generation;
+            // A slow answer may tell of a token that has a successor by now.
+            session.accepted = session.accepted.max(flight.upstream_generation);
         }
     }
 
@@ -117,6 +121,9 @@ impl Broker {
             portal.answered(id, service, now.tick)
         };
         if let Some(node) = self.nodes.get_mut(&id) {
+            if failure.class.disposition() == Disposition::RetryLater {
+                node.force_again(flight.why);
+            }
             node.fail(failure, flight.began, server_now, id, now);
         }
         ended
@@ -136,30 +143,47 @@ impl Broker {
 
     /// The portal answered 401 with marks of AWS. What that means depends on the token's history.
     fn token_refused(&mut self, id: NodeId, flight: Flight, now: Moment) -> bool {
-        let server_now = self.time_for(id, now);
         let Some(upstream) = self.nodes.get(&id).and_then(|n| n.upstream) else { return false };
         let judged = self.nodes.get(&upstream).and_then(|session| {
             let held = session.held.as_ref().and_then(|h| Some((h.generation, &**h.credential.as_token()?)));
-            let judged = session.session()?.judge(flight.upstream_generation?, held, server_now);
+            let judged = session.session()?.judge(flight.upstream_generation?, held, now.wall);
             // AWS itself refused the grant as well: this session is over, however young its token.
             let ended = session.trouble.as_ref().is_some_and(|t| t.failure.class == FailureClass::NeedsLogin);
             Some(if ended && judged == Refusal::Hollow { Refusal::Renew } else { judged })
         });
         match judged {
-            Some(Refusal::Hollow) | None => {
-                let session = self.nodes.get(&id).and_then(|n| n.chain.session());
-                let region = session.map(|s| s.region.clone()).unwrap_or_default();
-                return self.failed(id, flight, session::hollow(&region), None, now);
+            Some(Refusal::Hollow) | None => self.fail_hollow(id, flight, now),
+            Some(Refusal::Replaced) => self.retry_at_once(id, flight),
+            Some(Refusal::Renew) => {
+                self.retry_at_once(id, flight);
+                self.mark_refused(upstream, flight.upstream_generation);
+                // Worth knowing, even if nobody waits for this role any more.
+                self.settle_with_dependents(upstream, now);
             }
-            Some(Refusal::Replaced) => {}
-            Some(Refusal::Renew) => self.mark_refused(upstream, flight.upstream_generation),
-        }
-        // The one retry need not keep its distance from the call that told us.
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.called_at = None;
         }
         let service = self.service_of(id);
         self.portal_of(id).is_some_and(|p| p.answered(id, service, now.tick))
+    }
+
+    /// The one retry need not keep its distance from the call that told us.
+    fn retry_at_once(&mut self, id: NodeId, flight: Flight) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.force_again(flight.why);
+            if flight.why == Why::ByHand {
+                node.forced = node.forced.max(Some(Why::ByHand));
+            }
+            node.called_at = None;
+        }
+    }
+
+    /// That this token is refused says nothing about other sessions behind the same portal: their gate stays as it is.
+    fn fail_hollow(&mut self, id: NodeId, flight: Flight, now: Moment) {
+        let server_now = self.time_for(id, now);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            let region = node.chain.session().map(|s| s.region.clone()).unwrap_or_default();
+            node.force_again(flight.why);
+            node.fail(session::hollow(&region), flight.began, server_now, id, now);
+        }
     }
 
     fn mark_refused(&mut self, session_id: NodeId, generation: Option<u64>) {
@@ -177,11 +201,10 @@ impl Broker {
         let server_now = self.time_for(id, now);
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let Some(session) = node.session_mut() else { return };
-        let first = !session.loaded;
         session.reading = false;
         session.loaded = true;
         match file {
-            TokenFile::Present(token) => self.token_present(id, token, first, now),
+            TokenFile::Present(token) => self.token_present(id, token, now),
             TokenFile::Absent => self.token_absent(id, now),
             // Torn or foreign, it says nothing of a login: it is read again, and again.
             TokenFile::Unusable(failure) if node.held.is_none() => {
@@ -201,7 +224,7 @@ impl Broker {
         self.settle_with_dependents(id, now);
     }
 
-    fn token_present(&mut self, id: NodeId, token: Arc<SsoToken>, first: bool, now: Moment) {
+    fn token_present(&mut self, id: NodeId, token: Arc<SsoToken>, now: Moment) {
         let server_now = self.time_for(id, now);
         let Some(node) = self.nodes.get_mut(&id) else { return };
         if let Some(session) = node.session_mut() {
@@ -224,9 +247,7 @@ impl Broker {
             node.hold(Credential::Token(token), None, id, now);
             node.renewed_at = None;
             self.changed();
-            if !first {
-                self.hurry_dependents(id, now);
-            }
+            self.hurry_dependents(id, now);
         }
     }
 

@@ -2,13 +2,14 @@
 
 use super::{Action, Broker, Fetch, Paused};
 use crate::core::failure::{Failure, FailureClass};
-use crate::core::node::{Flight, FlightId, NodeId, Special, Why};
+use crate::core::node::{Flight, FlightId, NodeId, Pressure, Special, Why};
 use crate::core::portal::{Asker, Gate, Service};
 use crate::core::schedule;
 use crate::core::session;
 use crate::core::time::{Moment, Tick, Timestamp};
 use crate::core::waiters::{Answer, Fate, Offer};
 use crate::core::{credential::Credential, node::Node};
+use std::time::Duration;
 
 /// What an entry is doing about its credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,6 +84,8 @@ impl Broker {
             && node.valid(server_now).is_none()
         {
             node.held = None;
+            // Whatever was wanted instead of it is wanted no more, unless somebody asks.
+            node.forced = node.forced.filter(|why| *why == Why::ByHand);
             self.changed();
         }
     }
@@ -114,7 +117,7 @@ impl Broker {
         if let Some((failure, at)) = self.obstacle(id, why, now, server_now) {
             return Course::Blocked(failure, at);
         }
-        self.approach(id, why, now, server_now)
+        self.approach(id, why, now)
     }
 
     /// Why a wanted fetch cannot start for reasons of this entry's own.
@@ -123,7 +126,7 @@ impl Broker {
             return Some(obstacle);
         }
         let node = self.nodes.get(&id)?;
-        let gate = node.own_gate(server_now, self.is_urgent(id, now), now.tick);
+        let gate = node.own_gate(self.pressure(id, now), now.tick);
         // A person's refresh skips a timed gate, never one that only an event can open.
         if let Some((failure, at)) = gate
             && !(why == Why::ByHand && at.is_some())
@@ -160,8 +163,21 @@ impl Broker {
         })
     }
 
+    fn pressure(&self, id: NodeId, now: Moment) -> Pressure {
+        Pressure { left: self.life_at_stake(id, now), urgent: self.is_urgent(id, now) }
+    }
+
+    /// The life left of this entry's credential or, where that has ended, the shortest of those that wait for it.
+    fn life_at_stake(&self, id: NodeId, now: Moment) -> Option<Duration> {
+        let node = self.nodes.get(&id)?;
+        match node.valid(self.time_for(id, now)) {
+            Some((_, left)) => Some(left),
+            None => node.pulled_by.iter().filter_map(|dependent| self.life_at_stake(*dependent, now)).min(),
+        }
+    }
+
     /// The upstream first, then pace, then the portal's gate; then the fetch starts.
-    fn approach(&mut self, id: NodeId, why: Why, now: Moment, server_now: Timestamp) -> Course {
+    fn approach(&mut self, id: NodeId, why: Why, now: Moment) -> Course {
         let supply = match self.nodes.get(&id).and_then(|n| n.upstream) {
             None => None,
             Some(upstream) => match self.supply(upstream, id, why, now) {
@@ -177,12 +193,7 @@ impl Broker {
             return Course::Working(Some(spaced));
         }
         let service = Service::from(node.chain.link());
-        let asker = Asker {
-            node: id,
-            left: node.valid(server_now).map(|(_, left)| left),
-            urgent: self.is_urgent(id, now),
-            by_hand: why == Why::ByHand,
-        };
+        let asker = Asker { node: id, pressure: self.pressure(id, now), by_hand: why == Why::ByHand };
         match self.portal_of(id).map_or(Gate::Open, |p| p.gate(asker, service, now.tick)) {
             Gate::Open => self.start(id, why, supply, service, now),
             Gate::Pace(at) => Course::Working(Some(at)),
@@ -294,7 +305,7 @@ impl Broker {
         let wanted = kept || !node.pulled_by.is_empty();
         let gone = session.absent_since.is_some_and(|t| now.tick >= t.plus(schedule::LOGOUT_AFTER));
         // A file that could not be read is read again at the pace of any other failure.
-        let may_load = || node.own_gate(self.time_for(id, now), self.is_urgent(id, now), now.tick).is_none();
+        let may_load = || node.own_gate(self.pressure(id, now), now.tick).is_none();
         !session.reading && ((wanted && !session.loaded && may_load()) || gone)
     }
 
@@ -370,7 +381,8 @@ fn offer(node: &Node, tick: Tick, server_now: Timestamp) -> Offer<'_> {
     Offer {
         held: valid.and_then(|(h, left)| Some((h.credential.as_role()?, left, h.lifetime))),
         mandatory_below: valid.map_or(std::time::Duration::ZERO, |(h, _)| h.window.mandatory_below),
-        failing: node.trouble.is_some(),
+        // One that failed long before this renewal was wanted says nothing of it.
+        failing: node.trouble.as_ref().is_some_and(|t| node.pursued_since.is_none_or(|since| t.attempted_at >= since)),
         working: matches!(node.course, Course::Working(_)),
         blocked: match &node.course {
             Course::Blocked(failure, at) => Some((failure, *at)),

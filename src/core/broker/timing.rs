@@ -58,6 +58,7 @@ impl Broker {
             self.owed_burst = None;
             self.last_burst = Some(now.tick);
             self.hurry_all(now);
+            self.doubt_refusals();
             if stepped {
                 self.doubt_credentials(now);
             }
@@ -87,6 +88,20 @@ impl Broker {
             {
                 node.forced = node.forced.max(Some(Why::ClockStep));
             }
+        }
+    }
+
+    /// On another network a token that the portal refused may be good: what refused it may have been somebody in between
+    /// who strips its header. It is tried once more, unless AWS ended the session itself.
+    fn doubt_refusals(&mut self) {
+        for node in self.nodes.values_mut() {
+            let Some(token) = node.held.as_ref().and_then(|h| h.credential.as_token()) else { continue };
+            let needs_login = node.trouble.as_ref().is_some_and(|t| t.failure.class == FailureClass::NeedsLogin);
+            let ended_by_aws = needs_login && token.refresh.is_some();
+            let Some(session) = node.session_mut().filter(|s| s.refused.is_some() && !ended_by_aws) else { continue };
+            session.refused = None;
+            node.forced = node.forced.filter(|why| *why != Why::TokenRefused);
+            node.forgive(&[FailureClass::NeedsLogin]);
         }
     }
 

@@ -154,12 +154,53 @@ fn while_the_token_endpoint_is_throttled_a_living_token_still_fetches_roles() {
 #[test]
 fn a_failed_renewal_leaves_the_key_in_service() {
     let mut b = Bench::logged_in();
-    let key = b.obtain("dev", minutes(15));
-    b.advance(minutes(8));
-    for class in [FailureClass::AccessDenied, FailureClass::NeedsLogin, FailureClass::Intercepted] {
-        b.fail_all(class);
+    for class in FailureClass::ALL {
+        let key = b.obtain("dev", minutes(15));
+        b.advance(minutes(8));
+        let fetch = b.role_fetch("dev");
+        b.fail(&fetch, class);
         let waiter = b.ask("dev");
         assert_eq!(b.key(waiter), key, "{class}");
-        b.advance(seconds(5));
+        b = Bench::logged_in();
+    }
+}
+
+#[test]
+fn one_failure_of_one_role_makes_another_wait_a_moment_only() {
+    let mut b = Bench::logged_in();
+    b.ask("r1");
+    let fetch = b.role_fetch("r1");
+    b.fail(&fetch, FailureClass::Transient);
+    let waiter = b.ask("r2");
+    assert_eq!(b.answer(waiter), None, "it was never tried");
+    b.advance(seconds(2));
+    let fetch = if b.open.iter().any(|f| f.link.to_string().contains("r2")) {
+        b.role_fetch("r2")
+    } else {
+        let probe = b.role_fetch("r1");
+        b.fail(&probe, FailureClass::AccessDenied);
+        b.advance(seconds(1));
+        b.role_fetch("r2")
+    };
+    b.give(&fetch, minutes(60));
+}
+
+#[test]
+fn a_session_behind_a_dying_key_is_not_left_to_a_long_backoff() {
+    let mut b = Bench::with_token(minutes(5));
+    b.fail_all(FailureClass::Offline);
+    b.keep(&["dev"]);
+    let fetch = b.role_fetch("dev");
+    b.give(&fetch, minutes(18));
+    let ends = b.now.tick.plus(minutes(18));
+    // Both endpoints fail for so long that the backoff is minutes; the token ends.
+    while b.now.tick < ends {
+        let left = ends.since(b.now.tick);
+        let before = b.started;
+        let gap = Duration::from_secs(5).max(left / 4) + seconds(2);
+        b.advance(gap.min(left));
+        let tried = b.started > before || !b.open.is_empty();
+        assert!(tried || left > minutes(9) || left < seconds(8), "not tried for {gap:?} with {left:?} left");
+        b.fail_all(FailureClass::Offline);
     }
 }

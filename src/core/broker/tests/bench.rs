@@ -189,7 +189,7 @@ impl Bench {
     pub(super) fn demand(&mut self, profile: ProfileRef, min_ttl: Duration, consumer: Option<&str>) -> WaiterId {
         let waiter = self.waiter();
         let consumer = consumer.map(str::to_owned);
-        self.step(Event::Demand(Demand { waiter, profile, min_ttl, wait: HELD, consumer }));
+        self.step(Event::Demand(Demand { waiter, profile, min_ttl, wait: HELD, last_ask: false, consumer }));
         waiter
     }
 

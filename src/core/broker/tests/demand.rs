@@ -1,6 +1,8 @@
 //! Requests: single flight, waiters, limits.
 
 use super::*;
+use crate::core::broker::Demand;
+use crate::core::waiters::ProfileRef;
 
 #[test]
 fn a_living_token_is_used_at_once_and_renewed_beside_it() {
@@ -155,6 +157,9 @@ fn a_profile_that_is_not_served_is_refused_and_others_are_not() {
     let waiter = b.ask("dev");
     assert_eq!(b.class(waiter), FailureClass::PolicyDenied);
     b.obtain("r2", minutes(60));
+    let elsewhere = ProfileRef { world: bench::world("other"), name: "dev".to_owned() };
+    let elsewhere = b.demand(elsewhere, Duration::ZERO, None);
+    assert_eq!(b.class(elsewhere), FailureClass::PolicyDenied, "other files are no way around it");
 }
 
 #[test]
@@ -162,4 +167,40 @@ fn before_the_config_is_read_a_request_is_refused_as_transient() {
     let mut b = Bench::bare();
     let waiter = b.ask("dev");
     assert_eq!(b.class(waiter), FailureClass::Transient);
+}
+
+#[test]
+fn who_cannot_ask_again_gets_the_living_key_in_time() {
+    let mut b = Bench::logged_in();
+    let key = b.obtain("dev", minutes(720));
+    b.advance(minutes(714));
+    let ask = |b: &mut Bench, last_ask| {
+        let (waiter, profile) = (b.waiter(), b.profile("dev"));
+        let (min_ttl, wait) = (minutes(8), Duration::from_millis(400));
+        b.step(Event::Demand(Demand { waiter, profile, min_ttl, wait, last_ask, consumer: None }));
+        waiter
+    };
+    let (patient, hurried) = (ask(&mut b, false), ask(&mut b, true));
+    assert_eq!((b.answer(patient), b.answer(hurried)), (None, None), "a renewal may come in time");
+    b.advance(Duration::from_millis(400));
+    assert_eq!(b.answer(patient), Some(&Answer::InFlight { since: None }));
+    assert_eq!(b.key(hurried), key);
+}
+
+#[test]
+fn a_failure_of_long_ago_does_not_make_a_caller_take_a_short_key() {
+    let mut b = Bench::with_token(minutes(1000));
+    b.obtain("dev", minutes(720));
+    b.advance(minutes(5));
+    let waiter = b.refresh("dev");
+    b.fail_all(FailureClass::Offline);
+    assert_eq!(b.class(waiter), FailureClass::Offline);
+    // Nobody asks for hours; then somebody wants more than is left, and all is well.
+    b.advance(minutes(708));
+    assert!(b.open.is_empty());
+    let waiter = b.ask_for("dev", minutes(8));
+    assert_eq!(b.answer(waiter), None, "it waits for the renewal");
+    let fetch = b.role_fetch("dev");
+    let key = b.give(&fetch, minutes(720));
+    assert_eq!(b.key(waiter), key);
 }

@@ -140,3 +140,81 @@ fn a_failed_renewal_after_a_refusal_is_reported_as_what_it_is() {
     b.fail(&fetch, FailureClass::Offline);
     assert_eq!(b.class(waiter), FailureClass::Offline);
 }
+
+#[test]
+fn what_one_session_is_refused_closes_no_gate_for_another() {
+    let mut b = Bench::logged_in();
+    let other = bench::world("other");
+    let profiles = [("dev".to_owned(), bench::chain(&other, "dev"))];
+    b.step(Event::Config { world: Arc::clone(&other), config: Ok(bench::config(profiles)) });
+    let theirs = crate::core::waiters::ProfileRef { world: other, name: "dev".to_owned() };
+    let waiter = b.demand(theirs, Duration::ZERO, None);
+    let fresh = SsoToken { obtained_at: b.now.wall, ..(*b.token("other", minutes(480))).clone() };
+    b.read(TokenFile::Present(Arc::new(fresh)));
+    let fetch = b.role_fetch("dev");
+    b.refuse_token(&fetch);
+    assert_eq!(b.class(waiter), FailureClass::Intercepted);
+    b.obtain("dev", minutes(60));
+}
+
+#[test]
+fn a_fresh_token_that_cannot_be_renewed_and_worked_before_was_refused_by_somebody_in_between() {
+    let mut b = Bench::new();
+    let token = SsoToken { obtained_at: b.now.wall, ..(*b.plain_token("legacy", minutes(480))).clone() };
+    b.load(TokenFile::Present(Arc::new(token)));
+    b.obtain("r1", minutes(60));
+    b.advance(seconds(20));
+    let waiter = b.ask("dev");
+    let fetch = b.role_fetch("dev");
+    b.refuse_token(&fetch);
+    assert_eq!(b.class(waiter), FailureClass::Intercepted);
+}
+
+#[test]
+fn another_network_gives_a_refused_token_one_more_try() {
+    let mut b = Bench::new();
+    let token = b.plain_token("legacy", minutes(480));
+    b.load(TokenFile::Present(Arc::clone(&token)));
+    b.ask("dev");
+    let fetch = b.role_fetch("dev");
+    b.refuse_token(&fetch);
+    b.read(TokenFile::Present(token));
+    let waiter = b.ask("dev");
+    assert_eq!(b.class(waiter), FailureClass::NeedsLogin);
+    b.advance(seconds(40));
+    b.step(Event::NetworkChanged);
+    b.advance(seconds(3));
+    b.obtain("dev", minutes(60));
+}
+
+#[test]
+fn another_network_does_not_revive_a_session_that_aws_ended() {
+    let (mut b, fetch) = aged();
+    b.refuse_token(&fetch);
+    let fetch = b.token_fetch();
+    b.fail(&fetch, FailureClass::NeedsLogin);
+    b.advance(seconds(40));
+    b.step(Event::NetworkChanged);
+    b.advance(seconds(5));
+    assert!(b.open.is_empty());
+    let waiter = b.ask("r1");
+    assert_eq!(b.class(waiter), FailureClass::NeedsLogin);
+}
+
+#[test]
+fn a_late_success_with_an_older_token_does_not_hide_that_the_newer_one_worked() {
+    let (mut b, fetch) = aged();
+    b.ask("r1");
+    let slow = b.role_fetch("r1");
+    b.refuse_token(&fetch);
+    let fetch = b.token_fetch();
+    b.give_token(&fetch, "new", minutes(480));
+    let fetch = b.role_fetch("dev");
+    b.give(&fetch, minutes(15));
+    b.give(&slow, minutes(60));
+    b.ask("dev");
+    b.advance(minutes(8));
+    let fetch = b.role_fetch("dev");
+    b.refuse_token(&fetch);
+    b.token_fetch();
+}

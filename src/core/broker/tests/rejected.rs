@@ -66,3 +66,54 @@ fn if_no_other_key_can_be_had_the_consumer_gets_the_old_one() {
     b.fail(&fetch, FailureClass::Offline);
     assert_eq!(b.key(again), key);
 }
+
+#[test]
+fn a_forced_renewal_that_fails_is_owed_until_it_succeeds() {
+    let mut b = Bench::logged_in();
+    let key = b.obtain("dev", minutes(720));
+    b.advance(minutes(1));
+    reject(&mut b, &key);
+    for _ in 0..3 {
+        let fetch = b.role_fetch("dev");
+        b.fail(&fetch, FailureClass::Transient);
+        assert!(b.open.is_empty(), "at the pace of any other failure");
+        b.advance(seconds(10));
+    }
+    let fetch = b.role_fetch("dev");
+    assert_eq!(fetch.why, "a client reports that AWS refuses the key");
+    b.give(&fetch, minutes(720));
+    b.advance(minutes(5));
+    assert!(b.open.is_empty());
+}
+
+#[test]
+fn a_forced_renewal_whose_token_is_refused_renews_the_session_and_goes_on() {
+    let mut b = Bench::logged_in();
+    let key = b.obtain("dev", minutes(720));
+    b.advance(minutes(10));
+    reject(&mut b, &key);
+    let fetch = b.role_fetch("dev");
+    b.refuse_token(&fetch);
+    let fetch = b.token_fetch();
+    b.give_token(&fetch, "new", minutes(60));
+    let fetch = b.role_fetch("dev");
+    b.give(&fetch, minutes(720));
+    assert!(b.open.is_empty());
+}
+
+#[test]
+fn what_is_owed_to_a_refused_key_ends_with_that_key() {
+    let mut b = Bench::logged_in();
+    let key = b.obtain("dev", minutes(60));
+    b.advance(minutes(1));
+    reject(&mut b, &key);
+    b.fail_all(FailureClass::Transient);
+    let end = b.now.tick.plus(minutes(62));
+    while b.now.tick < end {
+        b.advance(seconds(20));
+        b.fail_all(FailureClass::Transient);
+    }
+    let before = b.started;
+    b.advance(minutes(60));
+    assert_eq!(b.started, before, "nobody asks, nothing is held");
+}
