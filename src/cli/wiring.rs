@@ -54,7 +54,7 @@ impl Clock for clock::Clock {
     }
 
     fn tick(&self) -> Tick {
-        self.now().tick
+        clock::Clock::tick(self)
     }
 
     fn sleep(&self, span: Duration) {

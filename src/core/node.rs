@@ -184,6 +184,8 @@ pub struct Node {
     pub usual_life: Option<Duration>,
     /// Named in `keep`.
     pub always: bool,
+    /// No profile leads here any more: it goes when its fetch has ended.
+    pub unnamed: bool,
     /// When the last call began.
     pub called_at: Option<Tick>,
     /// When the last renewal succeeded.
@@ -223,6 +225,7 @@ impl Node {
             demanded_at: None,
             usual_life: None,
             always: false,
+            unnamed: false,
             called_at: None,
             renewed_at: None,
             pursued_since: None,

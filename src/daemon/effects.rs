@@ -67,6 +67,7 @@ impl Effects {
     pub fn look_at_files(&self) {
         let (watcher, tokens) = (Arc::clone(&self.watcher), self.tokens.clone());
         self.configuration.look(&self.broker);
+        watcher.forget_old();
         tokio::spawn(async move {
             watcher.look_at_all().await;
             tokens.store_unsaved().await;

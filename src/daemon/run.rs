@@ -110,7 +110,7 @@ async fn serve(options: &Options, environment: Environment, state: &Path, addres
     let (broker, inbox) = mpsc::unbounded_channel();
     let (revision, revision_seen) = watch::channel(0);
     let tokens = TokenFlow::new(state, clock);
-    let watcher = Arc::new(Watcher::new(broker.clone(), tokens.clone()));
+    let watcher = Arc::new(Watcher::new(broker.clone(), tokens.clone(), clock, Arc::clone(&home)));
     let shutdown = Arc::new(Notify::new());
     let api = Arc::new(Api {
         broker: broker.clone(),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,9 +18,11 @@ use crate::core::failure::{Failure, FailureClass};
 use crate::core::node::NodeId;
 use crate::core::session::TokenFile;
 use crate::core::source::{Link, World, WorldConfig};
+use crate::core::time::Tick;
 use crate::files::Pauses;
 use crate::files::token_cache::TokenCache;
 use crate::files::watch::Stamp;
+use crate::platform::clock::Clock;
 
 /// A session whose token file matters.
 struct Watched {
@@ -34,6 +36,11 @@ struct Watched {
 /// A look that takes longer (a file that stays torn, a dead mount) goes on beside the request that made us look, which
 /// is then judged by what is known.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// A world that nobody asked for this long is forgotten, and the one asked for longest ago where there are too many:
+/// test harnesses name a new home with each run.
+const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// So many worlds are remembered, beside the daemon's own.
+const MAX_WORLDS: usize = 256;
 /// A token file that was not read by then counts as unusable.
 const READ_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -45,12 +52,17 @@ struct Looked {
     stamps: Arc<AsyncMutex<Option<[Stamp; 2]>>>,
     /// Whether the broker was ever told of this world.
     told: AtomicBool,
+    /// When it was last asked for, in milliseconds of the monotonic clock.
+    asked_at: AtomicU64,
 }
 
 /// The stamps of everything that was read.
 pub struct Watcher {
     broker: Sender,
     tokens: TokenFlow,
+    clock: Clock,
+    /// The daemon's own world, never forgotten.
+    home: Arc<World>,
     worlds: Mutex<BTreeMap<Arc<World>, Arc<Looked>>>,
     sessions: Mutex<Vec<Watched>>,
 }
@@ -58,17 +70,22 @@ pub struct Watcher {
 impl Watcher {
     /// A watcher that has seen nothing yet.
     #[must_use]
-    pub fn new(broker: Sender, tokens: TokenFlow) -> Self {
-        Self { broker, tokens, worlds: Mutex::default(), sessions: Mutex::default() }
+    pub fn new(broker: Sender, tokens: TokenFlow, clock: Clock, home: Arc<World>) -> Self {
+        Self { broker, tokens, clock, home, worlds: Mutex::default(), sessions: Mutex::default() }
     }
 
     /// Brings the broker up to date with the files of one world, and says whether it knows that world: one that is new
     /// gets as long as `patience` to be read.
     pub async fn look_at(self: &Arc<Self>, world: &Arc<World>, patience: Duration) -> bool {
         let looked = Arc::clone(self.worlds().entry(Arc::clone(world)).or_default());
+        looked.asked_at.store(self.clock.tick().as_millis(), Ordering::Relaxed);
+        self.look_in_time(world, &looked, patience).await
+    }
+
+    async fn look_in_time(self: &Arc<Self>, world: &Arc<World>, looked: &Arc<Looked>, patience: Duration) -> bool {
         let patience = if looked.told.load(Ordering::Acquire) { PATIENCE } else { patience };
         // What is not done in time is done all the same.
-        let _ = tokio::time::timeout(patience, self.look(world, &looked)).await;
+        let _ = tokio::time::timeout(patience, self.look(world, looked)).await;
         looked.told.load(Ordering::Acquire)
     }
 
@@ -102,13 +119,30 @@ impl Watcher {
 
     /// The same for every world that was ever asked for, side by side.
     pub async fn look_at_all(self: &Arc<Self>) {
-        let worlds: Vec<_> = self.worlds().keys().cloned().collect();
+        let worlds: Vec<_> = self.worlds().iter().map(|(w, looked)| (Arc::clone(w), Arc::clone(looked))).collect();
         let mut looks = JoinSet::new();
-        for world in worlds {
+        for (world, looked) in worlds {
             let watcher = Arc::clone(self);
-            looks.spawn(async move { watcher.look_at(&world, PATIENCE).await });
+            looks.spawn(async move { watcher.look_in_time(&world, &looked, PATIENCE).await });
         }
         while looks.join_next().await.is_some() {}
+    }
+
+    /// Forgets worlds that nobody asks for any more.
+    pub fn forget_old(&self) {
+        let now = self.clock.tick();
+        let mut worlds = self.worlds();
+        let asked_at = |looked: &Looked| Tick::from_millis(looked.asked_at.load(Ordering::Relaxed));
+        let mut by_age: Vec<_> = worlds.iter().map(|(world, looked)| (asked_at(looked), Arc::clone(world))).collect();
+        by_age.retain(|(_, world)| *world != self.home);
+        by_age.sort_unstable_by_key(|(asked, _)| *asked);
+        let too_many = by_age.len().saturating_sub(MAX_WORLDS);
+        for (n, (asked, world)) in by_age.into_iter().enumerate() {
+            if n < too_many || now.since(asked) > FORGET_AFTER {
+                worlds.remove(&world);
+                self.post(Event::Forget(world));
+            }
+        }
     }
 
     fn worlds(&self) -> MutexGuard<'_, BTreeMap<Arc<World>, Arc<Looked>>> {

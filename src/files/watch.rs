@@ -1,9 +1,8 @@
 //! Did a file change? By looking, not by listening: one `stat` per file and tick, which works on every file system and
 //! misses no rename. (Events of the operating system may wake the looking up earlier; they never replace it.)
 
-use std::collections::BTreeMap;
 use std::fs::Metadata;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 /// What tells one version of a file from another: where it is, how long, and when it was written.
@@ -49,38 +48,6 @@ fn inode(_: &Metadata) -> (i128, (u64, u64)) {
     (0, (0, 0))
 }
 
-/// The files that were looked at, as they were then.
-#[derive(Clone, Debug, Default)]
-pub struct Stamps {
-    seen: BTreeMap<PathBuf, Stamp>,
-}
-
-impl Stamps {
-    /// Whether the file differs from the last look; the first look at a file is a change.
-    pub fn changed(&mut self, path: &Path) -> bool {
-        self.record(path, Stamp::of(path))
-    }
-
-    /// Records a stamp that was taken before the file was read, so that a change after the read is not missed. Says
-    /// whether it differs from the last one.
-    pub fn record(&mut self, path: &Path, stamp: Stamp) -> bool {
-        match self.seen.get_mut(path) {
-            Some(old) => std::mem::replace(old, stamp) != stamp,
-            None => self.seen.insert(path.to_owned(), stamp).is_none(),
-        }
-    }
-
-    /// Forgets a file that nobody watches any more.
-    pub fn forget(&mut self, path: &Path) {
-        self.seen.remove(path);
-    }
-
-    /// The files that are watched.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.seen.keys().map(PathBuf::as_path)
-    }
-}
-
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
@@ -89,28 +56,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_change_is_seen_once() {
+    fn every_kind_of_change_shows() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("f");
-        let mut stamps = Stamps::default();
-        assert!(stamps.changed(&path), "the first look");
-        assert!(!stamps.changed(&path));
+        let absent = Stamp::of(&path);
+        assert_eq!(absent, Stamp::Absent);
         fs::write(&path, "a").unwrap();
-        assert!(stamps.changed(&path), "it appeared");
-        assert!(!stamps.changed(&path));
+        let first = Stamp::of(&path);
+        assert_ne!(first, absent, "it appeared");
+        assert_eq!(Stamp::of(&path), first, "nothing happened");
         fs::write(&path, "ab").unwrap();
-        assert!(stamps.changed(&path), "it grew");
+        let grown = Stamp::of(&path);
+        assert_ne!(grown, first, "it grew");
         let times = fs::FileTimes::new().set_modified(fs::metadata(&path).unwrap().modified().unwrap());
         let other = root.path().join("g");
         fs::write(&other, "cd").unwrap();
         fs::File::options().write(true).open(&other).unwrap().set_times(times).unwrap();
-        fs::rename(&other, &path).unwrap();
-        assert!(stamps.changed(&path), "another file of the same size and time took the name");
+        fs::rename(other, &path).unwrap();
+        assert_ne!(Stamp::of(&path), grown, "another file of the same size and time took the name");
         fs::remove_file(&path).unwrap();
-        assert!(stamps.changed(&path), "it vanished");
-        assert!(!stamps.changed(&path));
-        stamps.forget(&path);
-        assert_eq!(stamps.paths().count(), 0);
-        assert!(stamps.changed(&path));
+        assert_eq!(Stamp::of(&path), absent, "it vanished");
     }
 }

@@ -21,7 +21,13 @@ impl Clock {
     /// Both clocks and one fresh random draw.
     #[must_use]
     pub fn now(&self) -> Moment {
-        Moment { wall: self.wall(), tick: Tick::from_millis(suspend_aware_millis()), draw: fastrand::u64(..) }
+        Moment { wall: self.wall(), tick: self.tick(), draw: fastrand::u64(..) }
+    }
+
+    /// The monotonic clock alone.
+    #[must_use]
+    pub fn tick(&self) -> Tick {
+        Tick::from_millis(suspend_aware_millis())
     }
 
     /// The wall clock alone. A clock set before 1970 reads as 1970.

@@ -43,6 +43,17 @@ impl Broker {
         self.settle_all(now);
     }
 
+    /// The daemon's own world stays, and so does one that somebody waits in.
+    pub(super) fn forget(&mut self, world: &Arc<World>) {
+        let waited_in = |id: &NodeId| self.nodes.get(id).is_some_and(|n| !n.waiters.is_empty());
+        if *world == self.home || self.worlds.get(world).is_none_or(|state| state.routes.values().any(waited_in)) {
+            return;
+        }
+        let left = self.worlds.remove(world).unwrap_or_default().routes;
+        left.into_values().for_each(|id| self.drop_unnamed(id));
+        self.changed();
+    }
+
     pub(super) fn apply_settings(&mut self, settings: Settings, now: Moment) {
         if self.settings == settings {
             return;
@@ -83,8 +94,11 @@ impl Broker {
     }
 
     fn ensure(&mut self, chain: &Chain) -> NodeId {
-        if let Some(id) = self.index.get(chain) {
-            return *id;
+        if let Some(id) = self.index.get(chain).copied() {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.unnamed = false;
+            }
+            return id;
         }
         let upstream = chain.upstream().map(|up| self.ensure(&up));
         self.nodes_made += 1;
@@ -135,10 +149,16 @@ impl Broker {
         displaced
     }
 
-    fn drop_unnamed(&mut self, id: NodeId) {
+    /// Drops an entry that no profile leads to. One that is being fetched stays until that has ended: if a profile leads
+    /// to it again meanwhile, there is no second fetch.
+    pub(super) fn drop_unnamed(&mut self, id: NodeId) {
         let named = self.worlds.values().any(|w| w.routes.values().any(|r| *r == id));
-        let Some(node) = self.nodes.get(&id) else { return };
+        let Some(node) = self.nodes.get_mut(&id) else { return };
         if named || !node.dependents.is_empty() {
+            return;
+        }
+        node.unnamed = true;
+        if node.flight.is_some() {
             return;
         }
         if let Some(portal) = self.portal_of(id) {

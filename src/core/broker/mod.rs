@@ -110,6 +110,8 @@ pub enum Event {
         /// What they say, or why they cannot be read: then the last good state stays.
         config: Result<WorldConfig, Failure>,
     },
+    /// Nobody has asked for this world for a long time: everything about it is forgotten.
+    Forget(Arc<World>),
     /// The user's own settings were read.
     Settings(Settings),
     /// Proxy, roots or routes are other than they were: what failed on the way is worth another try.
@@ -261,6 +263,7 @@ impl Broker {
             }
             Event::TokenRead { node, file } => self.token_read(node, file, now),
             Event::Config { world, config } => self.config(&world, config, now),
+            Event::Forget(world) => self.forget(&world),
             Event::Settings(settings) => self.apply_settings(settings, now),
             Event::NetworkChanged => self.network_changed(now),
             Event::Pause(span) => self.pause(span, now),

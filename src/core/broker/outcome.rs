@@ -32,6 +32,7 @@ impl Broker {
     pub(super) fn fetched(&mut self, id: NodeId, flight: FlightId, outcome: Outcome, now: Moment) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let Some(flight) = node.flight.take_if(|f| f.id == flight) else { return };
+        let portal = node.chain.session().map(PortalKey::from);
         if let Some(portal) = self.portal_of(id) {
             portal.forget(id);
         }
@@ -52,13 +53,16 @@ impl Broker {
         if ended {
             self.hurry_portal_of(id, now);
         }
+        if self.nodes.get(&id).is_some_and(|n| n.unnamed) {
+            self.drop_unnamed(id);
+        }
         self.settle_with_dependents(id, now);
-        self.settle_gate_of(id, ended, now);
+        self.settle_gate_of(portal, ended, now);
     }
 
     /// Those who watched this attempt learn of its outcome; those who were shut out, of the gate's opening.
-    fn settle_gate_of(&mut self, id: NodeId, opened: bool, now: Moment) {
-        let Some(portal) = self.portal_of(id) else { return };
+    fn settle_gate_of(&mut self, key: Option<PortalKey>, opened: bool, now: Moment) {
+        let Some(portal) = self.portals.get_mut(&key) else { return };
         let mut informed = std::mem::take(&mut portal.watching);
         if opened {
             informed.append(&mut portal.waiting);

@@ -131,3 +131,58 @@ fn a_fetch_of_an_entry_that_is_gone_is_ignored_and_frees_its_probe() {
     b.give(&fetch, minutes(60));
     b.key(waiter);
 }
+
+#[test]
+fn a_profile_that_changes_and_changes_back_during_a_fetch_is_not_fetched_twice() {
+    let mut b = Bench::logged_in();
+    let waiter = b.ask("dev");
+    let (other, back) = (two(&b.home, "other"), two(&b.home, "dev"));
+    b.configure(other);
+    b.configure(back);
+    let fetch = b.role_fetch("dev");
+    assert!(b.open.iter().all(|f| !f.link.to_string().contains(" dev ")), "a second fetch of one role");
+    let key = b.give(&fetch, minutes(60));
+    assert_eq!(b.key(waiter), key);
+}
+
+#[test]
+fn what_no_profile_leads_to_goes_with_its_fetch() {
+    let mut b = Bench::logged_in();
+    b.ask("dev");
+    let old = b.role_fetch("dev");
+    let home = Arc::clone(&b.home);
+    b.configure(config([("r1".to_owned(), chain(&home, "r1"))]));
+    b.give(&old, minutes(60));
+    b.advance(minutes(120));
+    assert!(b.open.is_empty() && !b.broker.is_active(), "{:?}", b.broker);
+}
+
+#[test]
+fn a_world_that_nobody_asks_for_is_forgotten_and_can_come_back() {
+    let mut b = Bench::logged_in();
+    let kept = b.obtain("dev", minutes(60));
+    let other = bench::world("other");
+    let profile = ProfileRef { world: Arc::clone(&other), name: "dev".to_owned() };
+    let known = config([("dev".to_owned(), chain(&other, "dev"))]);
+    b.step(Event::Config { world: Arc::clone(&other), config: Ok(known.clone()) });
+    let waiter = b.demand(profile.clone(), Duration::ZERO, None);
+    b.step(Event::Forget(Arc::clone(&other)));
+    let token = b.token("other", minutes(480));
+    b.read(TokenFile::Present(token));
+    let fetch = b.role_fetch("dev");
+    let key = b.give(&fetch, minutes(60));
+    assert_eq!(b.key(waiter), key, "not while somebody waits");
+    b.step(Event::Forget(Arc::clone(&other)));
+    b.step(Event::Forget(Arc::clone(&b.home)));
+    let profiles = b.status().profiles;
+    assert!(
+        profiles.len() == 2 && profiles.iter().all(|p| p.config_file.is_none()),
+        "only the daemon's own world stays"
+    );
+    let waiter = b.ask("dev");
+    assert_eq!(b.key(waiter), kept);
+    b.step(Event::Config { world: other, config: Ok(known) });
+    let waiter = b.demand(profile, Duration::ZERO, None);
+    assert_eq!(b.answer(waiter), None);
+    assert_eq!(b.reads.len(), 1, "its token is read anew");
+}
