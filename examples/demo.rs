@@ -116,7 +116,9 @@ impl Stage {
 
     fn status(&self) {
         self.title("agentctl status");
-        print!("{}", self.agentctl(&["status"]).stdout);
+        // Straight to the terminal, whose width it heeds.
+        let shown = self.agentctl_command(&["status"]).status();
+        assert!(shown.is_ok_and(|s| s.success()), "agentctl status failed");
         self.say(&format!("\ncalls to AWS in all: {}", self.calls()));
     }
 
@@ -164,9 +166,13 @@ impl Stage {
     }
 
     fn agentctl(&self, arguments: &[&str]) -> process::Finished {
+        process::run(self.agentctl_command(arguments), Duration::from_secs(30))
+    }
+
+    fn agentctl_command(&self, arguments: &[&str]) -> Command {
         let mut command = self.home.command(self.bin.join(format!("agentctl{}", std::env::consts::EXE_SUFFIX)));
         command.args(arguments);
-        process::run(command, Duration::from_secs(30))
+        command
     }
 
     fn calls(&self) -> String {

@@ -37,6 +37,8 @@ pub struct SsoToken {
     pub expires_at: Timestamp,
     /// The refresh grant; absent when the session lacks the scope `sso:account:access`.
     pub refresh: Option<RefreshGrant>,
+    /// The registered OIDC client that it was issued to, where that is known.
+    pub client_id: Option<String>,
     /// When this token came to be, by the local clock: the moment of the grant, or the cache file's modification time.
     pub obtained_at: Timestamp,
 }
@@ -47,6 +49,19 @@ impl SsoToken {
     pub fn is_same_grant(&self, other: &Self) -> bool {
         let refresh = |t: &Self| t.refresh.as_ref().map(|g| g.refresh_token.clone());
         self.access_token == other.access_token && refresh(self) == refresh(other)
+    }
+
+    /// This token with the refresh grant of `older`, if it has none itself and both were issued to the same client: AWS
+    /// then sent no new refresh token, which leaves the old one good, and some tools (botocore, the JS SDK) drop the old
+    /// one from the file.
+    #[must_use]
+    pub fn inheriting(self: Arc<Self>, older: &Self) -> Arc<Self> {
+        match &older.refresh {
+            Some(grant) if self.refresh.is_none() && self.client_id.as_ref() == Some(&grant.client_id) => {
+                Arc::new(Self { refresh: Some(grant.clone()), ..(*self).clone() })
+            }
+            _ => self,
+        }
     }
 }
 

@@ -120,6 +120,7 @@ mod tests {
             access_token: "t".into(),
             expires_at: Timestamp::from_secs(90_000),
             refresh: None,
+            client_id: None,
             obtained_at: Timestamp::from_secs(obtained_s),
         }
     }

@@ -93,8 +93,9 @@ pub fn parse(text: &str, modified: Timestamp) -> Result<SsoToken, NotAToken> {
     if !SANE.contains(&expires_at) {
         return Err(malformed("expiresAt is out of range"));
     }
-    let refresh = match (document.refresh_token, document.client_id, document.client_secret) {
-        (Some(refresh_token), Some(client_id), Some(client_secret)) if !client_id.is_empty() => Some(RefreshGrant {
+    let client_id = document.client_id.filter(|id| !id.is_empty());
+    let refresh = match (document.refresh_token, client_id.clone(), document.client_secret) {
+        (Some(refresh_token), Some(client_id), Some(client_secret)) => Some(RefreshGrant {
             refresh_token,
             client_id,
             client_secret,
@@ -102,7 +103,7 @@ pub fn parse(text: &str, modified: Timestamp) -> Result<SsoToken, NotAToken> {
         }),
         _ => None,
     };
-    Ok(SsoToken { access_token, expires_at, refresh, obtained_at: modified })
+    Ok(SsoToken { access_token, expires_at, refresh, client_id, obtained_at: modified })
 }
 
 /// The text to write for `token`: the keys of `previous` that we do not know stay, as does the order of all; a refresh

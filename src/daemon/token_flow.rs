@@ -258,6 +258,7 @@ impl TokenFlow {
                         refresh: new
                             .refresh_token
                             .map(|refresh_token| RefreshGrant { refresh_token, ..refresh.grant().clone() }),
+                        client_id: Some(refresh.grant().client_id.clone()),
                         obtained_at,
                     };
                     let stored = blocking(move || refresh.finish_success(token)).await;

@@ -82,6 +82,7 @@ pub(super) fn token(access: &str, refresh: &str, hours: i64) -> SsoToken {
         access_token: access.into(),
         expires_at: START.shifted(hours * 3_600_000),
         refresh: (!refresh.is_empty()).then_some(grant),
+        client_id: Some("client".to_owned()),
         obtained_at: START,
     }
 }

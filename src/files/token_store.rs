@@ -47,33 +47,38 @@ const ROUNDS: usize = 5;
 
 /// Stores `token`. `seen` is the file's text as it was when the renewal began.
 pub(super) fn store(cache: &TokenCache, seen: Option<Zeroizing<String>>, token: &Arc<SsoToken>) -> Stored {
-    let mut previous = seen;
+    let (mut previous, mut token) = (seen, Arc::clone(token));
     for _ in 0..ROUNDS {
-        let text = sso_cache::render(previous.as_deref().map(String::as_str), token, cache.session());
+        let text = sso_cache::render(previous.as_deref().map(String::as_str), &token, cache.session());
         if let Err(e) = atomic::write_new(&cache.journal(), text.as_bytes()) {
-            return in_memory(cache, token, &e);
+            return in_memory(cache, &token, &e);
         }
         match cache.look_known() {
             Look::Absent => {
                 let _ = atomic::remove(&cache.journal());
                 return Stored::LoggedOut;
             }
-            Look::Unusable(failure) => return Stored::MemoryOnly(Arc::clone(token), failure),
+            Look::Unusable(failure) => return Stored::MemoryOnly(token, failure),
             Look::Broken { text: None, .. } => break,
             Look::Token { text, .. } | Look::Broken { text: Some(text), .. } if previous.as_ref() == Some(&text) => {
                 break;
             }
-            Look::Token { token: theirs, .. } if theirs.expires_at > token.expires_at => {
-                let _ = atomic::remove(&cache.journal());
-                return Stored::AdoptedOther(theirs);
+            Look::Token { token: theirs, text } if theirs.expires_at > token.expires_at => {
+                let completed = Arc::clone(&theirs).inheriting(&token);
+                if Arc::ptr_eq(&completed, &theirs) {
+                    let _ = atomic::remove(&cache.journal());
+                    return Stored::AdoptedOther(theirs);
+                }
+                // Theirs lives longer, and ours has the refresh token that it lacks: both are kept.
+                (previous, token) = (Some(text), completed);
             }
             // Changed, but ours lives longer: take over what they wrote beside the token, and look again.
             Look::Token { text, .. } | Look::Broken { text: Some(text), .. } => previous = Some(text),
         }
     }
     match atomic::rename_over(&cache.journal(), &cache.path()) {
-        Ok(()) => Stored::Written(Arc::clone(token)),
-        Err(e) => in_memory(cache, token, &e),
+        Ok(()) => Stored::Written(Arc::clone(&token)),
+        Err(e) => in_memory(cache, &token, &e),
     }
 }
 
@@ -192,6 +197,22 @@ mod tests {
         assert!(fs::read_to_string(fixture.cache.path()).unwrap().starts_with(r#"{"newKey":{"x":1},"#));
         assert_eq!(fixture.on_disk().access_token.expose(), "ours");
         assert_eq!(fixture.names(), [FILE]);
+    }
+
+    #[test]
+    fn a_refresh_token_that_a_longer_lived_token_lacks_is_not_lost() {
+        let fixture = Fixture::new();
+        let renewed = Arc::new(token("ours", "rt2", 9));
+        fixture.write(&text("theirs", "", 10));
+        let Stored::Written(kept) = store(&fixture.cache, seen(&text("at1", "rt1", 1)), &renewed) else {
+            panic!("not written")
+        };
+        let on_disk = fixture.on_disk();
+        assert_eq!((on_disk.access_token.expose(), &on_disk.refresh), ("theirs", &kept.refresh));
+        assert_eq!(on_disk.refresh.as_ref().unwrap().refresh_token.expose(), "rt2");
+        // Of another client it is no use.
+        fixture.write(&text("theirs", "", 11).replace(r#""clientId":"client""#, r#""clientId":"other""#));
+        assert!(matches!(store(&fixture.cache, None, &renewed), Stored::AdoptedOther(_)));
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl Load {
                 client_secret: "s".into(),
                 registration_expires_at: None,
             }),
+            client_id: None,
             obtained_at: self.now.wall,
         })
     }

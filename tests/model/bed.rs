@@ -225,6 +225,7 @@ impl Bed {
             access_token: format!("a{}", self.made).as_str().into(),
             expires_at: self.now.wall.shifted(life),
             refresh: (kind < 4).then_some(grant),
+            client_id: None,
             obtained_at: self.now.wall,
         })
     }

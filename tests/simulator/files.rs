@@ -36,6 +36,7 @@ pub(crate) fn token_of(token: &Token, from_file: bool) -> Arc<SsoToken> {
             client_secret: "SECRETclient".into(),
             registration_expires_at: Some(Clocks::stamp(round(token.registration_ends))),
         }),
+        client_id: None,
         obtained_at: Clocks::stamp(token.obtained + i64::from(from_file) * 137),
     })
 }

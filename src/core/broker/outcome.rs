@@ -80,6 +80,7 @@ impl Broker {
         }
         if let Some(node) = self.nodes.get_mut(&id) {
             let refused = node.held.as_ref().map(|h| h.generation);
+            let credential = inheriting(credential, node);
             let replaces_refused = node.session().is_some_and(|s| s.refused.is_some() && s.refused == refused);
             node.hold(credential, issued_now.then_some(lifetime), id, now);
             let generation = node.generations;
@@ -235,6 +236,7 @@ impl Broker {
             session.absent_since = None;
         }
         let held = node.held.as_ref().and_then(|h| h.credential.as_token());
+        let token = held.map_or_else(|| Arc::clone(&token), |held| Arc::clone(&token).inheriting(held));
         let adopt = match held {
             None => true,
             // Mostly the echo of our own write. The file's rounded end and its modification time are no news.
@@ -327,6 +329,14 @@ impl Broker {
             }
             self.settle_with_dependents(other, now);
         }
+    }
+}
+
+/// A token that another tool had renewed may lack a refresh grant that is still good.
+fn inheriting(credential: Credential, node: &Node) -> Credential {
+    match (credential, node.held.as_ref().and_then(|h| h.credential.as_token())) {
+        (Credential::Token(token), Some(held)) => Credential::Token(token.inheriting(held)),
+        (credential, _) => credential,
     }
 }
 

@@ -241,6 +241,7 @@ impl Bench {
             access_token: format!("SECRET-access-{text}").as_str().into(),
             expires_at: self.now.wall.plus(left),
             refresh: Some(grant),
+            client_id: Some("client".into()),
             obtained_at: self.now.wall.minus(minutes(5)),
         })
     }

@@ -198,3 +198,19 @@ fn a_token_file_that_is_said_to_be_a_roles_is_ignored() {
     let waiter = b.ask("dev");
     assert_eq!(b.key(waiter), key);
 }
+
+#[test]
+fn a_tool_that_drops_the_refresh_token_from_the_file_costs_no_login() {
+    let mut b = Bench::logged_in();
+    b.obtain("dev", minutes(60));
+    // AWS sent no new one, so botocore writes none: the one before is still good.
+    let dropped = b.plain_token("theirs", minutes(500));
+    b.file_changed(TokenFile::Present(dropped));
+    assert!(b.session_status().renewable);
+    b.keep(&["dev"]);
+    b.advance(minutes(482));
+    let fetch = b.token_fetch();
+    let held = fetch.held.as_ref().and_then(|c| c.as_token()).unwrap();
+    assert_eq!(held.access_token.expose(), "SECRET-access-theirs");
+    assert_eq!(held.refresh.as_ref().unwrap().refresh_token.expose(), "SECRET-refresh-first");
+}
