@@ -18,6 +18,10 @@ mod bad_input;
 #[path = "daemon/clock_steps.rs"]
 mod clock_steps;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+#[path = "daemon/kills.rs"]
+mod kills;
+#[cfg(test)]
 #[cfg(unix)]
 #[path = "daemon/life.rs"]
 mod life;
