@@ -18,8 +18,7 @@ use crate::support::fake_aws::Rotation;
 use crate::support::process::{self, Running};
 
 /// All that the renewal and what goes before it ask of the kernel about files.
-const CALLS: [&str; 12] =
-    ["openat", "read", "write", "fsync", "rename", "unlink", "statx", "fchmod", "flock", "lseek", "close", "mkdir"];
+const CALLS: [&str; 9] = ["openat", "read", "write", "fsync", "rename", "unlink", "statx", "flock", "close"];
 const ASK: [&str; 4] = ["credential-process", "--profile", "dev-sso", "--no-autostart"];
 /// No kind of call is made more often than this in one renewal.
 const MOST: usize = 400;
@@ -33,12 +32,11 @@ fn a_renewal_that_is_killed_at_any_system_call_loses_nothing() {
         for call in CALLS {
             let killed = (1..=MOST).take_while(|n| killed_at(call, *n)).count();
             println!("{call}: {killed} kills");
-            assert!(killed < MOST, "{call} does not come to an end");
+            assert!((1..MOST).contains(&killed), "{call}: {killed} kills");
             kills += killed;
         }
     }
     println!("{kills} kills in all");
-    assert!(kills > 0, "nobody was killed: strace cannot trace");
 }
 
 /// One home, one agent that dies at its `n`-th `call`, and one after it. Whether the first was killed at all.
