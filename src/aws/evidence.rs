@@ -86,10 +86,10 @@ fn next_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + '
     }
 }
 
-/// The innermost cause in its own words, without the operating system's number.
+/// The innermost cause in its own words, without the operating system's number and full stop.
 fn words(chain: &[&(dyn Error + 'static)], proxy: Option<&str>) -> String {
     let text = chain.last().map(ToString::to_string).unwrap_or_default();
-    let text = text.split(" (os error").next().unwrap_or_default().to_ascii_lowercase();
+    let text = text.split(" (os error").next().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
     match proxy {
         Some(proxy) => format!("the proxy {proxy}: {text}"),
         None => text,

@@ -2,28 +2,58 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use aws_credential_agent::daemon::resolve::{self, Question};
 use aws_credential_agent::daemon::run::{self, Options};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// Keeps AWS credentials fresh and serves them over a local socket.
 ///
 /// Runs in the foreground and logs to stderr (AGENTCTL_LOG=debug for more). Usually started by agentctl.
 #[derive(Parser)]
-#[command(version, after_help = "Example:\n  agentd --socket /tmp/me/agent.sock")]
+#[command(version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(after_help = "Examples:\n  agentd --socket /tmp/me/agent.sock\n  agentd resolve --profile dev")]
 struct Arguments {
-    /// The agent's own settings [default: config.toml in the platform's config folder].
-    #[arg(long, value_name = "FILE")]
+    /// The agent's own settings [default: config.toml in the platform's config folder]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// The local socket [default: see the README].
+    /// The local socket [default: see the README]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Started by agentctl: own session, log file, acknowledgement on stdout.
+    /// Started by agentctl: own session, log file, acknowledgement on stdout
     #[arg(long, hide = true)]
     detached: bool,
+    #[command(subcommand)]
+    once: Option<Once>,
+}
+
+/// What is done once, without a socket.
+#[derive(Subcommand)]
+enum Once {
+    /// Print one profile's credentials as JSON and end: for CI steps and read-only hosts
+    Resolve {
+        /// The profile
+        #[arg(long, value_name = "NAME", default_value = "default")]
+        profile: String,
+        /// Wanted life in seconds; with less, a renewal is waited for unless one is failing
+        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+        min_ttl: u64,
+        /// How long everything may take, in milliseconds
+        #[arg(long, value_name = "MS", default_value_t = 25_000)]
+        timeout_ms: u64,
+    },
 }
 
 fn main() -> ExitCode {
-    let Arguments { config, socket, detached } = Arguments::parse();
-    run::main(&Options { config, socket, detached })
+    let Arguments { config, socket, detached, once } = Arguments::parse();
+    match once {
+        None => run::main(&Options { config, socket, detached }),
+        Some(Once::Resolve { profile, min_ttl, timeout_ms }) => resolve::main(&Question {
+            config,
+            profile,
+            min_ttl: Duration::from_secs(min_ttl.min(24 * 3600)),
+            timeout: Duration::from_millis(timeout_ms),
+        }),
+    }
 }

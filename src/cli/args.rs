@@ -49,12 +49,13 @@ pub enum Verb {
     #[command(after_help = "Examples:
   agentctl credential-process --profile dev
   agentctl credential-process --timeout 500ms --no-autostart
+  agentctl credential-process --no-daemon      in a CI step
 
 In ~/.aws/config:
   [profile dev-agent]
   region = eu-west-1
   credential_process = /usr/local/bin/agentctl credential-process --profile dev")]
-    CredentialProcess(Fetch),
+    CredentialProcess(Ask),
     /// Print credentials for Claude Code, a shell or a program
     #[command(after_help = "Examples:
   agentctl export --profile dev                for Claude Code
@@ -148,12 +149,23 @@ impl Fetch {
     }
 }
 
+/// A question that can also be answered without the agent.
+#[derive(Args, Clone, Debug)]
+pub struct Ask {
+    /// How to ask.
+    #[command(flatten)]
+    pub fetch: Fetch,
+    /// Resolve once in a process of its own: no agent is asked or started
+    #[arg(long)]
+    pub no_daemon: bool,
+}
+
 /// `export`.
 #[derive(Args, Clone, Debug)]
 pub struct Export {
     /// How to ask.
     #[command(flatten)]
-    pub fetch: Fetch,
+    pub ask: Ask,
     /// For whom: claude or process (the union document), env (sh, bash, zsh), fish, powershell, json (a flat object)
     #[arg(long, value_enum, default_value_t = Format::Claude, hide_possible_values = true)]
     pub format: Format,
@@ -290,11 +302,11 @@ mod tests {
     #[test]
     fn defaults() {
         let Ok(Request::Run(cli)) = read("agentctl credential-process") else { panic!() };
-        let Verb::CredentialProcess(fetch) = cli.verb else { panic!() };
+        let Verb::CredentialProcess(Ask { fetch, no_daemon: false }) = cli.verb else { panic!() };
         assert_eq!((fetch.timeout, fetch.named.profile, fetch.no_autostart), (Duration::from_secs(25), None, false));
         let Ok(Request::Run(cli)) = read("agentctl export --timeout 500ms -v --socket /s") else { panic!() };
         let Verb::Export(export) = cli.verb else { panic!() };
-        assert_eq!((export.format, export.fetch.timeout), (Format::Claude, Duration::from_millis(500)));
+        assert_eq!((export.format, export.ask.fetch.timeout), (Format::Claude, Duration::from_millis(500)));
         assert!(cli.verbose && cli.socket.is_some());
     }
 

@@ -14,11 +14,14 @@ use std::time::Duration;
 use super::call;
 use super::context::Context;
 use super::environment::Environment;
+use super::one_shot::Question;
 use super::outcome::Problem;
 use super::output::Output;
 use crate::api::v1::{self, ErrorBody};
 use crate::core::failure::{Failure, FailureClass};
 use crate::platform::process;
+
+use zeroize::Zeroizing;
 
 /// How long a new agent has to say that it listens.
 pub const READY: Duration = Duration::from_secs(10);
@@ -30,6 +33,12 @@ pub trait Launcher {
     /// # Errors
     /// What the agent says, or class `agent-unreachable`.
     fn launch(&self, within: Duration) -> Result<(), Failure>;
+
+    /// Asks a child that is no agent, once; the answer is the document.
+    ///
+    /// # Errors
+    /// What the child says, or class `agent-unreachable`.
+    fn resolve(&self, question: Question<'_>) -> Result<Zeroizing<Vec<u8>>, Failure>;
 }
 
 /// Whether an agent may be started from here; `asked` is false after `--no-autostart`.
@@ -127,10 +136,14 @@ impl Launcher for Sibling<'_> {
             None => Err(unreachable("agentd is not ready yet; it goes on starting", "see: agentctl daemon status")),
         }
     }
+
+    fn resolve(&self, question: Question<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        self.run_resolve(question)
+    }
 }
 
 impl Sibling<'_> {
-    fn program(&self) -> Result<PathBuf, Failure> {
+    pub(super) fn program(&self) -> Result<PathBuf, Failure> {
         let name = format!("agentd{}", std::env::consts::EXE_SUFFIX);
         let Some(executable) = self.executable else {
             return Err(unreachable(
@@ -177,7 +190,7 @@ fn first_line(stream: impl Read + Send + 'static, within: Duration) -> Option<St
 }
 
 /// The variables that a new agent gets, and no other: its environment is built, not inherited. It runs in `/`, so relative paths are made absolute here.
-fn inherited(vars: &Environment) -> impl Iterator<Item = (&str, OsString)> {
+pub(super) fn inherited(vars: &Environment) -> impl Iterator<Item = (&str, OsString)> {
     vars.iter().filter(|(name, _)| is_inherited(name)).map(|(name, value)| (name, from_root(name, value)))
 }
 
@@ -231,7 +244,7 @@ const NAMES: [&str; 19] = [
     "LOCALAPPDATA",
 ];
 
-fn unreachable(message: impl AsRef<str>, fix: impl AsRef<str>) -> Failure {
+pub(super) fn unreachable(message: impl AsRef<str>, fix: impl AsRef<str>) -> Failure {
     Failure::new(FailureClass::AgentUnreachable, message, fix)
 }
 
@@ -282,7 +295,7 @@ mod tests {
 
     #[test]
     fn relative_paths_do_not_depend_on_the_agents_folder() {
-        let here = std::env::current_dir().unwrap().join("x/config").into_os_string();
+        let here = std::env::current_dir().unwrap().join("x").join("config").into_os_string();
         assert_eq!(from_root("AWS_CONFIG_FILE", "x/config"), here);
         for (name, value) in [("AWS_CONFIG_FILE", "~/config"), ("AWS_CA_BUNDLE", ""), ("TZ", "Europe/Berlin")] {
             assert_eq!(from_root(name, value), *value);
@@ -301,9 +314,10 @@ mod tests {
 
     #[test]
     fn a_missing_agentd_names_the_place() {
-        let sibling = Sibling { executable: Some(Path::new("/no/such/agentctl")), vars: &vars(&[]), socket: None };
+        let folder = Path::new("/no/such");
+        let sibling = Sibling { executable: Some(&folder.join("agentctl")), vars: &vars(&[]), socket: None };
         let failure = sibling.launch(READY).unwrap_err();
-        assert!(failure.message.contains("/no/such/agentd"), "{failure:?}");
+        assert!(failure.message.contains(&folder.join("agentd").display().to_string()), "{failure:?}");
         assert_eq!(failure.class, FailureClass::AgentUnreachable);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The hot path: one exchange, no prompt, no browser, and stdin is never read (Claude Code's never ends).
 
-use super::args::Fetch;
+use super::args::Ask;
 use super::context::Context;
 use super::credentials::{self, Wish};
 use super::document;
@@ -12,10 +12,10 @@ use super::output::Output;
 /// Runs the verb.
 ///
 /// # Errors
-/// As [`credentials::fetch`], and when the answer is no whole document.
-pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Fetch) -> Result<(), Problem> {
-    let profile = ctx.profile(args.named.profile.as_deref())?;
-    let reply = credentials::fetch(ctx, out, &profile, Wish::default(), args.patience())?;
+/// As [`credentials::obtain`], and when the answer is no whole document.
+pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Ask) -> Result<(), Problem> {
+    let profile = ctx.profile(args.fetch.named.profile.as_deref())?;
+    let reply = credentials::obtain(ctx, out, &profile, Wish::default(), args)?;
     document::parse(&reply.body)?;
     out.document(&credentials::with_newline(&reply.body))
 }

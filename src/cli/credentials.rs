@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use super::agent::Reply;
+use super::args::Ask;
 use super::call::{self, Patience};
 use super::context::Context;
+use super::one_shot;
 use super::outcome::Problem;
 use super::output::Output;
 use crate::api::v1;
@@ -18,7 +20,26 @@ pub struct Wish<'a> {
     pub consumer: Option<&'a str>,
 }
 
-/// Asks for credentials until they are there: the body is the agent's document, not yet checked.
+/// The credentials as `ask` wants them: from the agent, or without one. The body is a document, not yet checked.
+///
+/// # Errors
+/// As [`fetch`] and [`one_shot::resolve`].
+pub fn obtain(
+    ctx: &Context<'_>,
+    out: &mut Output<'_>,
+    profile: &str,
+    wish: Wish<'_>,
+    ask: &Ask,
+) -> Result<Reply, Problem> {
+    let patience = ask.fetch.patience();
+    if ask.no_daemon {
+        one_shot::resolve(ctx, out, profile, wish, patience.timeout)
+    } else {
+        fetch(ctx, out, profile, wish, patience)
+    }
+}
+
+/// Asks the agent until they are there.
 ///
 /// # Errors
 /// As [`call::until_done`].

@@ -17,14 +17,14 @@ const MIN_TTL: u64 = 390;
 /// Runs the verb.
 ///
 /// # Errors
-/// [`Problem::Usage`] on a terminal without `--yes`; else as [`credentials::fetch`], and when the answer is no whole
+/// [`Problem::Usage`] on a terminal without `--yes`; else as [`credentials::obtain`], and when the answer is no whole
 /// document.
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Export) -> Result<(), Problem> {
     may_show_secrets(out.screen.stdout_is_terminal, args.yes)?;
-    let profile = ctx.profile(args.fetch.named.profile.as_deref())?;
+    let profile = ctx.profile(args.ask.fetch.named.profile.as_deref())?;
     let names_consumer = args.format == Format::Claude && !out.screen.stdout_is_terminal;
     let wish = Wish { min_ttl: Some(MIN_TTL), consumer: ctx.consumer.filter(|_| names_consumer) };
-    let reply = credentials::fetch(ctx, out, &profile, wish, args.fetch.patience())?;
+    let reply = credentials::obtain(ctx, out, &profile, wish, &args.ask)?;
     let keys = document::parse(&reply.body)?;
     match args.format {
         Format::Claude | Format::Process => out.document(&credentials::with_newline(&reply.body)),

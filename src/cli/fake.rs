@@ -10,6 +10,7 @@ use super::agent::{Agent, AgentError, Clock, Reply};
 use super::autostart::Launcher;
 use super::context::Context;
 use super::environment::Environment;
+use super::one_shot::Question;
 use super::output::{Output, Screen};
 use crate::api::process_json::union_document;
 use crate::api::v1::{ErrorBody, http_status};
@@ -17,6 +18,8 @@ use crate::core::credential::RoleCredentials;
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::source::World;
 use crate::core::time::{Tick, Timestamp};
+
+use zeroize::Zeroizing;
 
 /// 2020-06-17T10:02:08Z.
 pub(super) const NOW: Timestamp = Timestamp::from_secs(1_592_388_128);
@@ -37,6 +40,10 @@ pub(super) struct Fake {
     pub(super) launch: Result<(), Failure>,
     /// How long each launch takes.
     pub(super) launch_takes: Duration,
+    /// What a child that resolves once prints.
+    pub(super) resolved: Result<String, Failure>,
+    /// What such children were asked.
+    pub(super) questions: RefCell<Vec<String>>,
     /// Launches so far.
     pub(super) launches: Cell<usize>,
     /// Headers of the last request.
@@ -73,6 +80,8 @@ impl Fake {
             screen: Screen::default(),
             launch: Ok(()),
             launch_takes: Duration::ZERO,
+            resolved: Ok(String::new()),
+            questions: RefCell::default(),
             launches: Cell::new(0),
             headers: RefCell::default(),
             bodies: RefCell::default(),
@@ -196,6 +205,11 @@ impl Launcher for Fake {
         self.pass(self.launch_takes.min(within));
         self.launches.set(self.launches.get() + 1);
         self.launch.clone()
+    }
+
+    fn resolve(&self, question: Question<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        self.questions.borrow_mut().push(format!("{} {}", question.profile, question.min_ttl));
+        self.resolved.clone().map(|document| document.into_bytes().into())
     }
 }
 

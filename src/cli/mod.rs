@@ -8,7 +8,7 @@
 //! |---|---|
 //! | what can be typed? | [`args`], its cheap half [`shortcut`] |
 //! | how long is the agent waited for, and what do its errors become? | [`call`] |
-//! | when and how is an agent started? | [`autostart`] |
+//! | when and how is an agent started? | [`autostart`]; and done without: [`one_shot`] |
 //! | what does a verb print? | the verb's file; tables and texts in [`render`] |
 //! | what does it need of the outside? | [`agent`]: fakes go there in tests, the real things in [`wiring`] |
 //!
@@ -30,6 +30,7 @@ pub mod export;
 #[cfg(test)]
 mod fake;
 pub mod login;
+pub mod one_shot;
 pub mod outcome;
 pub mod output;
 pub mod pause;

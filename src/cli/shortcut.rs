@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 
-use super::args::{Cli, Export, Fetch, Format, Named, Verb};
+use super::args::{Ask, Cli, Export, Fetch, Format, Named, Verb};
 
 /// The parsed line, if it is `credential-process` or `export` with no options but `--profile NAME` and
 /// `--no-autostart`.
@@ -23,9 +23,10 @@ pub fn read(args: &[OsString]) -> Option<Cli> {
             _ => return None,
         }
     }
+    let ask = Ask { fetch, no_daemon: false };
     let verb = match verb {
-        "export" => Verb::Export(Export { fetch, format: Format::Claude, yes: false }),
-        _ => Verb::CredentialProcess(fetch),
+        "export" => Verb::Export(Export { ask, format: Format::Claude, yes: false }),
+        _ => Verb::CredentialProcess(ask),
     };
     Some(Cli { socket: None, quiet: false, verbose: false, verb })
 }
@@ -71,6 +72,7 @@ mod tests {
             "agentctl credential-process --profile a --profile b",
             "agentctl credential-process --profile=a",
             "agentctl credential-process --timeout 5s",
+            "agentctl credential-process --no-daemon",
             "agentctl credential-process --help",
             "agentctl export --format env",
             "agentctl export extra",

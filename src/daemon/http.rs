@@ -1,7 +1,6 @@
 //! The local API as an axum router: requests become events, answers become documents.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,7 +12,8 @@ use axum::routing::{get, post};
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::event_loop::{Message, Sender};
+use super::engine::Desk;
+use super::event_loop::Message;
 use super::settings::Configuration;
 use super::token_flow::TokenFlow;
 use super::watcher::Watcher;
@@ -24,7 +24,7 @@ use crate::core::failure::{Failure, FailureClass};
 use crate::core::source::World;
 use crate::core::status::Finding;
 use crate::core::time::{Tick, Timestamp};
-use crate::core::waiters::{Answer, ProfileRef, Refusal, WaiterId};
+use crate::core::waiters::{Answer, ProfileRef, Refusal};
 use crate::platform::clock::Deadline;
 
 /// A request's body must be there by then.
@@ -34,8 +34,8 @@ const STATUS_WAIT: Duration = Duration::from_secs(25);
 
 /// What every route needs.
 pub struct Api {
-    /// To the event loop.
-    pub broker: Sender,
+    /// To the broker.
+    pub desk: Desk,
     /// Looks at files before a demand is judged.
     pub watcher: Arc<Watcher>,
     /// Knows of renewed tokens that could not be written.
@@ -52,8 +52,6 @@ pub struct Api {
     pub started_at: Timestamp,
     /// Network settings and findings that the broker knows nothing of.
     pub circumstances: watch::Receiver<Circumstances>,
-    /// The next waiter's number.
-    pub waiters: AtomicU64,
 }
 
 /// What the daemon says of itself in the status document.
@@ -97,7 +95,7 @@ async fn health(State(api): State<Arc<Api>>) -> Response {
 async fn status(State(api): State<Arc<Api>>, query: Result<Query<v1::StatusQuery>, Rejection>) -> Response {
     let Ok(Query(query)) = query else { return bad_request("the query of /v1/status takes after and wait") };
     // Who looks after changing a file wants to see what came of it.
-    api.configuration.look(&api.broker);
+    api.configuration.look(api.desk.broker());
     api.watcher.look_at_all().await;
     if let Some(after) = query.after {
         let wait = query.wait.map_or(STATUS_WAIT, Duration::from_millis).min(STATUS_WAIT);
@@ -106,7 +104,7 @@ async fn status(State(api): State<Arc<Api>>, query: Result<Query<v1::StatusQuery
         let _ = tokio::time::timeout(wait, revision.wait_for(|r| *r > after)).await;
     }
     let (reply, answer) = oneshot::channel();
-    if api.broker.send(Message::Status(reply)).is_err() {
+    if api.desk.broker().send(Message::Status(reply)).is_err() {
         return stopping();
     }
     let Ok(mut status) = answer.await else { return stopping() };
@@ -134,8 +132,7 @@ async fn credentials(
         Ok(profile) => profile,
         Err(response) => return *response,
     };
-    let waiter = api.next_waiter();
-    let demand = Demand {
+    let demand = |waiter| Demand {
         waiter,
         profile,
         min_ttl: Duration::from_secs(query.min_ttl.unwrap_or(0).min(24 * 3600)),
@@ -143,7 +140,7 @@ async fn credentials(
         last_ask: query.wait.is_some_and(|ms| ms < v1::MAX_WAIT_MS),
         consumer: query.consumer.filter(|c| c.len() <= 64),
     };
-    respond(api.ask(waiter, Event::Demand(demand)).await)
+    respond(api.desk.ask(|waiter| Event::Demand(demand(waiter))).await)
 }
 
 async fn refresh(
@@ -158,10 +155,9 @@ async fn refresh(
         Ok(profile) => profile,
         Err(response) => return *response,
     };
-    let waiter = api.next_waiter();
     let since = query.since.map(Tick::from_millis);
     let wait = hold.remaining().unwrap_or_default();
-    respond(api.ask(waiter, Event::Refresh { waiter, profile, wait, since }).await)
+    respond(api.desk.ask(|waiter| Event::Refresh { waiter, profile, wait, since }).await)
 }
 
 async fn rejected(
@@ -199,53 +195,19 @@ async fn shutdown(State(api): State<Arc<Api>>) -> Response {
 type Rejection = axum::extract::rejection::QueryRejection;
 
 impl Api {
-    fn next_waiter(&self) -> WaiterId {
-        WaiterId(self.waiters.fetch_add(1, Ordering::Relaxed))
-    }
-
     fn tell(&self, event: Event) -> Response {
-        if self.broker.send(Message::Event(event)).is_err() { stopping() } else { empty() }
+        if self.desk.broker().send(Message::Event(event)).is_err() { stopping() } else { empty() }
     }
 
     /// The profile of the request, in its world, whose files (and our settings) have just been looked at. Files that are
     /// not read by the end of `hold` are work in flight.
     async fn profile(&self, name: String, headers: &HeaderMap, hold: Deadline) -> Result<ProfileRef, Box<Response>> {
         let world = world_of(headers, &self.home).map_err(|why| Box::new(bad_request(&why)))?;
-        self.configuration.look(&self.broker);
+        self.configuration.look(self.desk.broker());
         if !self.watcher.look_at(&world, hold.remaining().unwrap_or_default()).await {
             return Err(Box::new(respond(Some(Answer::InFlight { since: None }))));
         }
         Ok(ProfileRef { world, name })
-    }
-
-    /// Parks a request with the broker. A client that goes away drops this future, which tells the broker.
-    async fn ask(&self, waiter: WaiterId, event: Event) -> Option<Answer> {
-        let (reply, answer) = oneshot::channel();
-        self.broker.send(Message::Request(waiter, event, reply)).ok()?;
-        let leave = LeaveOnDrop { broker: &self.broker, waiter: Some(waiter) };
-        let answer = answer.await.ok();
-        leave.answered();
-        answer
-    }
-}
-
-struct LeaveOnDrop<'a> {
-    broker: &'a Sender,
-    waiter: Option<WaiterId>,
-}
-
-impl LeaveOnDrop<'_> {
-    fn answered(mut self) {
-        self.waiter = None;
-    }
-}
-
-impl Drop for LeaveOnDrop<'_> {
-    fn drop(&mut self) {
-        if let Some(waiter) = self.waiter {
-            // A loop that has ended has no waiters.
-            let _ = self.broker.send(Message::Event(Event::Leave(waiter)));
-        }
     }
 }
 

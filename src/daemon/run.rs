@@ -4,26 +4,21 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore};
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::effects::Effects;
-use super::event_loop::EventLoop;
+use super::engine::Engine;
 use super::http::{self, Api};
 use super::settings::Configuration;
-use super::token_flow::TokenFlow;
-use super::watcher::Watcher;
 use crate::api::v1;
-use crate::core::broker::Broker;
 use crate::core::failure::{Failure, FailureClass};
 use crate::ipc::address::Address;
 use crate::ipc::listener::{Arrival, BindError, Listener};
@@ -43,8 +38,6 @@ const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// At a clean end, answers on their way get this long.
 const DRAIN: Duration = Duration::from_millis(500);
-/// At a clean end, renewals under way get this long: an AWS call and the storing of its answer.
-const RENEWALS_END: Duration = Duration::from_secs(23);
 /// A detached daemon that finds its log larger than this starts a new one and keeps the old.
 const MAX_LOG: u64 = 4 * 1024 * 1024;
 
@@ -84,56 +77,52 @@ fn start(options: &Options) -> Result<(), Failure> {
         rotate(&log);
         process::detach(&log).map_err(|e| cannot("open the log", &log, &e))?;
     }
-    // A level for our own events only: the SDK writes whole requests, tokens included, to its log at TRACE.
-    let level = environment.get("AGENTCTL_LOG").and_then(|l| l.parse::<tracing::Level>().ok());
-    let ours = Targets::new().with_target("aws_credential_agent", level.unwrap_or(tracing::Level::INFO));
-    let events = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(events.with_filter(ours)).init();
+    log_to_stderr(&environment, tracing::Level::INFO);
     let address = Address::resolve(&environment, options.socket.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::new(FailureClass::Transient, format!("no runtime: {e}"), ""))?;
+    let runtime = runtime()?;
     let served = runtime.block_on(serve(options, environment, &state, &address));
     // A blocking step that hangs (a dead network home) must not hold up the end.
     runtime.shutdown_timeout(DRAIN);
     served
 }
 
+/// Logs what `AGENTCTL_LOG` asks for, by default from `level` on. Our own events only: the SDK writes whole requests,
+/// tokens included, to its log at TRACE.
+pub(super) fn log_to_stderr(environment: &Environment, level: tracing::Level) {
+    let asked_for = environment.get("AGENTCTL_LOG").and_then(|l| l.parse().ok());
+    let ours = Targets::new().with_target("aws_credential_agent", asked_for.unwrap_or(level));
+    let events = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(events.with_filter(ours)).init();
+}
+
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|e| Failure::new(FailureClass::Transient, format!("no runtime: {e}"), ""))
+}
+
 async fn serve(options: &Options, environment: Environment, state: &Path, address: &Address) -> Result<(), Failure> {
-    let clock = Clock;
-    let home = Arc::new(environment.world()?);
-    let configuration = Arc::new(Configuration::load(environment, options.config.as_deref())?);
+    let home = environment.world()?;
+    let configuration = Configuration::load(environment, options.config.as_deref())?;
     let mut listener = match Listener::bind(address, Admission::new(configuration.allowed_uids())) {
         Ok(listener) => listener,
         Err(BindError::AlreadyRunning) => return already_running(options, address.socket()),
         Err(BindError::Failed(failure)) => return Err(failure),
     };
-    let (broker, inbox) = mpsc::unbounded_channel();
-    let (revision, revision_seen) = watch::channel(0);
-    let tokens = TokenFlow::new(state, clock);
-    let watcher = Arc::new(Watcher::new(broker.clone(), tokens.clone(), clock, Arc::clone(&home)));
+    let mut engine = Engine::start(configuration, home, state);
     let shutdown = Arc::new(Notify::new());
     let api = Arc::new(Api {
-        broker: broker.clone(),
-        watcher: Arc::clone(&watcher),
-        tokens: tokens.clone(),
-        configuration: Arc::clone(&configuration),
-        home: Arc::clone(&home),
-        revision: revision_seen,
+        desk: engine.desk.clone(),
+        watcher: Arc::clone(&engine.watcher),
+        tokens: engine.tokens.clone(),
+        configuration: Arc::clone(&engine.configuration),
+        home: Arc::clone(&engine.home),
+        revision: engine.revision.clone(),
         shutdown: Arc::clone(&shutdown),
-        started_at: clock.wall(),
-        circumstances: configuration.circumstances(),
-        waiters: AtomicU64::new(1),
+        started_at: Clock.wall(),
+        circumstances: engine.configuration.circumstances(),
     });
-    let effects = Effects {
-        broker: broker.clone(),
-        configuration: Arc::clone(&configuration),
-        tokens: tokens.clone(),
-        watcher: Arc::clone(&watcher),
-    };
-    let event_loop = EventLoop { broker: Broker::new(Arc::clone(&home)), clock, inbox, effects, revision };
-    let mut broker_task = tokio::spawn(event_loop.run());
-    configuration.announce(&broker);
-    watcher.look_at(&home, FIRST_LOOK).await;
+    engine.configuration.announce(engine.desk.broker());
+    engine.watcher.look_at(&engine.home, FIRST_LOOK).await;
     info!(version = env!("CARGO_PKG_VERSION"), pid = process::pid(), socket = %address.socket().display(), "serving");
     if options.detached {
         acknowledge("ready");
@@ -142,24 +131,21 @@ async fn serve(options: &Options, environment: Environment, state: &Path, addres
         () = accept(&mut listener, api, &shutdown) => {
             info!("stopping");
             // Our successor starts as soon as the socket is gone, and knows what the files say.
-            tokens.store_unsaved().await;
+            engine.tokens.store_unsaved().await;
             drop(listener);
-            broker_task.abort();
+            engine.event_loop.abort();
             // Waiters whose answer will not come any more are told so; answers on their way go out.
-            let _ = broker_task.await;
+            let _ = (&mut engine.event_loop).await;
             tokio::time::sleep(DRAIN).await;
             Ok(())
         }
         // It never ends by itself. An agent without it would answer nobody: better none, so that a client starts another.
-        _ = &mut broker_task => {
+        _ = &mut engine.event_loop => {
             let message = "the event loop ended unexpectedly";
             Err(Failure::new(FailureClass::Transient, message, "any agentctl command starts the agent again"))
         }
     };
-    // A refresh token that AWS has rotated must still be stored.
-    if tokio::time::timeout(RENEWALS_END, tokens.finish()).await.is_err() {
-        warn!("a renewal did not end in time");
-    }
+    engine.finish().await;
     ended
 }
 
@@ -252,7 +238,7 @@ fn acknowledge(line: &str) {
     let _ = process::release_stdout();
 }
 
-fn complain(failure: &Failure) {
+pub(super) fn complain(failure: &Failure) {
     let _ = writeln!(std::io::stderr(), "agentd: {}", failure.line());
 }
 

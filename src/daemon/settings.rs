@@ -14,6 +14,7 @@ use crate::api::v1;
 use crate::aws::{Aws, Deadlines};
 use crate::core::broker::Event;
 use crate::core::failure::Failure;
+use crate::core::settings::Settings;
 use crate::core::status::Finding;
 use crate::files::config_toml::Config;
 use crate::files::watch::Stamp;
@@ -72,11 +73,16 @@ impl Configuration {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).config.allow_uids.clone()
     }
 
+    /// What is to be kept and refused.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).config.settings.clone()
+    }
+
     /// Tells the broker what it is to keep and to refuse.
     pub fn announce(&self, broker: &Sender) {
-        let settings = self.seen.lock().unwrap_or_else(PoisonError::into_inner).config.settings.clone();
         // When the loop has ended there is nobody left to tell.
-        let _ = broker.send(Message::Event(Event::Settings(settings)));
+        let _ = broker.send(Message::Event(Event::Settings(self.settings())));
     }
 
     /// Reads the file again if it changed. One that cannot be read leaves everything as it was, with a finding.

@@ -309,3 +309,38 @@ fn a_renewed_token_that_cannot_be_written_is_known_to_all_and_written_at_the_end
     eventually("they ended", LIMIT, || calls().iter().all(|c| c.finished).then_some(()));
     assert!(calls().iter().all(|c| c.ok()), "a used refresh token was sent");
 }
+
+#[test]
+fn without_a_daemon_the_same_answers_come_from_a_child() {
+    let agent = Agent::with(|s| {
+        s.rotation = Rotation::SingleUse;
+        s.token_lifetime = Duration::from_secs(15 * 60);
+    });
+    let ask = ["credential-process", "--profile", "dev-sso", "--no-daemon"];
+    for _ in 0..2 {
+        let document = with_variable(&agent, "SANDBOX_RUNTIME", "1", &ask).expect_success();
+        assert_eq!((document.stdout.lines().count(), document.stderr.as_str()), (1, ""));
+    }
+    assert!(!socket(&agent).exists() && !agent.home.state_dir().join("agentd.log").exists());
+    assert!((1..=2).contains(&agent.tokens()), "renewed beside it, and stored before the end");
+    assert!(agent.fake.calls_of(Operation::CreateToken).iter().all(|c| c.ok()));
+    refused(
+        &agent.ctl(&["credential-process", "--profile", "dev-sos", "--no-daemon"]),
+        MISCONFIGURED,
+        &["did you mean 'dev-sso'?"],
+    );
+    agent.write_settings("keep = [\"dev-sso\"]\n[profiles.dev-sso]\nserve = false\n");
+    refused(&agent.ctl(&ask), 20, &["'dev-sso' is not served"]);
+    fs::remove_file(agent.config_toml()).unwrap();
+    agent.fake.inject(Fault::hang().on(Operation::GetRoleCredentials));
+    let began = instant();
+    let late = agent.ctl(&["credential-process", "--profile", "dev-sso", "--no-daemon", "--timeout", "2s"]);
+    refused(&late, TRANSIENT, &["still fetching after 2 s"]);
+    assert!((1900..6000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    // One that runs is neither asked nor in the way.
+    agent.fake.clear_faults();
+    let daemon = agent.start_daemon();
+    agent.ctl(&ask).expect_success();
+    agent.credentials("dev-sso");
+    drop(daemon);
+}
