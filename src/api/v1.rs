@@ -8,7 +8,7 @@
 //! | `POST /v1/profiles/{p}/rejected` | a client reports that AWS refused a key: [`Rejected`] | `{}` |
 //! | `GET /v1/status[?after=N&wait=MS]` | the snapshot; with `after` it waits for a later revision | [`StatusDocument`] |
 //! | `POST /v1/pause`, `POST /v1/resume` | stops and restarts renewing: [`PauseRequest`] | `{}` |
-//! | `POST /v1/shutdown` | a clean end: waiters are answered, the socket is removed | `{}` |
+//! | `POST /v1/shutdown` | a clean end: waiters are answered, the socket is removed; see [`ShutdownRequest`] | `{}` |
 //!
 //! A request names its world in headers ([`CONFIG_FILE_HEADER`] and its two siblings); absent ones mean the daemon's
 //! own files. Every error is an [`ErrorBody`], whose `code` is a [`FailureClass`], with the HTTP status of
@@ -109,6 +109,14 @@ pub struct Renewed {
 pub struct Rejected {
     /// The key that AWS refused.
     pub access_key_id: String,
+}
+
+/// The body of `POST /v1/shutdown`; an empty body forces nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShutdownRequest {
+    /// Also when a renewed token that cannot be written is lost.
+    pub force: bool,
 }
 
 /// The body of `POST /v1/pause`; an empty body pauses until `resume`.

@@ -1,5 +1,6 @@
 //! `agentd`: the per-user agent. Parses, hardens the process, builds the runtime, and calls the daemon.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use clap::{Parser, Subcommand};
 ///
 /// Runs in the foreground and logs to stderr (AGENTCTL_LOG=debug for more). Usually started by agentctl.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(name = "agentd", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(after_help = "Examples:\n  agentd --socket /tmp/me/agent.sock\n  agentd resolve --profile dev")]
 struct Arguments {
     /// The agent's own settings [default: config.toml in the platform's config folder]
@@ -46,7 +47,10 @@ enum Once {
 }
 
 fn main() -> ExitCode {
-    let Arguments { config, socket, detached, once } = Arguments::parse();
+    let Arguments { config, socket, detached, once } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(e) => return usage(&e),
+    };
     match once {
         None => run::main(&Options { config, socket, detached }),
         Some(Once::Resolve { profile, min_ttl, timeout_ms }) => resolve::main(&Question {
@@ -56,4 +60,20 @@ fn main() -> ExitCode {
             timeout: Duration::from_millis(timeout_ms),
         }),
     }
+}
+
+/// Help and version as they are; a mistake on one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // A closed stdout wants no help.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let said: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let said = said.join(" ");
+    let cause = said.strip_prefix("error: ").unwrap_or(&said);
+    // The last word of a program that cannot start.
+    let _ = writeln!(std::io::stderr(), "agentd: {cause}; see: agentd --help");
+    ExitCode::from(2)
 }

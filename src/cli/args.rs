@@ -28,6 +28,9 @@ Exit codes:
   13 intercepted, 14 offline, 15 throttled, 16 clock-skew, 17 transient,
   18 login-paused, 19 agent-unreachable, 20 policy-denied")]
 pub struct Cli {
+    /// The profile [default: AWS_PROFILE, or "default"]
+    #[arg(long, global = true, value_name = "NAME", help_heading = EVERYWHERE)]
+    pub profile: Option<String>,
     /// The agent's socket [default: AGENTCTL_SOCKET, or the user's own]
     #[arg(long, global = true, value_name = "PATH", help_heading = EVERYWHERE)]
     pub socket: Option<PathBuf>,
@@ -67,12 +70,13 @@ In ~/.aws/config:
     #[command(after_help = "Examples:
   agentctl status
   agentctl status --watch
+  agentctl status --profile dev      only this profile and its session
   agentctl status --json | jq '.profiles[] | {name, state, expires_at}'")]
     Status(Status),
     /// Explain the last decision about a profile
     #[command(after_help = "Examples:
   agentctl why --profile dev")]
-    Why(Named),
+    Why,
     /// Renew a profile's credentials now
     #[command(after_help = "Examples:
   agentctl refresh --profile dev
@@ -109,27 +113,24 @@ pub enum DaemonVerb {
     /// Start the agent in the background, unless it runs
     Start,
     /// End the agent; what it holds is forgotten
-    Stop,
+    Stop(Stop),
     /// Say whether it runs: version, process, uptime, socket
     Status,
     /// Stop, then start
-    Restart,
+    Restart(Stop),
 }
 
-/// Which profile.
-#[derive(Args, Clone, Debug, Default)]
-pub struct Named {
-    /// The profile [default: AWS_PROFILE, or "default"]
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
+/// How to end the agent.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Stop {
+    /// Also when that loses an SSO session whose renewed token cannot be written
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// A question that the agent may need time for.
 #[derive(Args, Clone, Debug)]
 pub struct Fetch {
-    /// Which profile.
-    #[command(flatten)]
-    pub named: Named,
     /// How long to wait while the agent fetches (25s, 500ms; a bare number is seconds)
     #[arg(long, value_name = "TIME", default_value = "25s", value_parser = duration::parse)]
     pub timeout: Duration,
@@ -200,9 +201,6 @@ pub struct Status {
     /// Keep showing it, until Ctrl-C
     #[arg(long)]
     pub watch: bool,
-    /// Only this profile and its session
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
 }
 
 /// `pause`.
@@ -303,11 +301,19 @@ mod tests {
     fn defaults() {
         let Ok(Request::Run(cli)) = read("agentctl credential-process") else { panic!() };
         let Verb::CredentialProcess(Ask { fetch, no_daemon: false }) = cli.verb else { panic!() };
-        assert_eq!((fetch.timeout, fetch.named.profile, fetch.no_autostart), (Duration::from_secs(25), None, false));
+        assert_eq!((fetch.timeout, cli.profile, fetch.no_autostart), (Duration::from_secs(25), None, false));
         let Ok(Request::Run(cli)) = read("agentctl export --timeout 500ms -v --socket /s") else { panic!() };
         let Verb::Export(export) = cli.verb else { panic!() };
         assert_eq!((export.format, export.ask.fetch.timeout), (Format::Claude, Duration::from_millis(500)));
         assert!(cli.verbose && cli.socket.is_some());
+    }
+
+    #[test]
+    fn the_profile_may_stand_anywhere() {
+        for line in ["agentctl --profile dev status", "agentctl status --profile dev", "agentctl why --profile=dev"] {
+            let Ok(Request::Run(cli)) = read(line) else { panic!("{line}") };
+            assert_eq!(cli.profile.as_deref(), Some("dev"), "{line}");
+        }
     }
 
     #[test]

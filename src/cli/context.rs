@@ -27,6 +27,8 @@ pub struct Context<'a> {
     pub vars: &'a Environment,
     /// The files that this client means, or why that cannot be told (no home folder).
     pub world: &'a Result<World, Failure>,
+    /// `--profile`.
+    pub named: Option<&'a str>,
     /// The socket, to be named in messages.
     pub socket: &'a Path,
     /// Who uses the credentials, if that is known: see `consumer` in [`crate::api::v1::CredentialsQuery`].
@@ -38,8 +40,8 @@ impl Context<'_> {
     ///
     /// # Errors
     /// [`Problem::Usage`] for a name that cannot be one.
-    pub fn profile(&self, option: Option<&str>) -> Result<String, Problem> {
-        let name = option.or_else(|| self.vars.get("AWS_PROFILE")).unwrap_or(DEFAULT_PROFILE);
+    pub fn profile(&self) -> Result<String, Problem> {
+        let name = self.named.or_else(|| self.vars.get("AWS_PROFILE")).unwrap_or(DEFAULT_PROFILE);
         if name.trim().is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
             let hint = "see: agentctl status, or ~/.aws/config".to_owned();
             return Err(Problem::Usage(format!("'{}' is no profile name", shorten(name)), hint));
@@ -60,7 +62,7 @@ mod tests {
     fn choose(option: Option<&str>, variable: Option<&str>) -> Result<String, Problem> {
         let mut fake = Fake::new();
         fake.vars = variable.map(|v| ("AWS_PROFILE", v)).into_iter().collect();
-        fake.context().profile(option)
+        Context { named: option, ..fake.context() }.profile()
     }
 
     #[test]

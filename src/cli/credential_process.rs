@@ -14,7 +14,7 @@ use super::output::Output;
 /// # Errors
 /// As [`credentials::obtain`], and when the answer is no whole document.
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Ask) -> Result<(), Problem> {
-    let profile = ctx.profile(args.fetch.named.profile.as_deref())?;
+    let profile = ctx.profile()?;
     let reply = credentials::obtain(ctx, out, &profile, Wish::default(), args)?;
     document::parse(&reply.body)?;
     out.document(&credentials::with_newline(&reply.body))

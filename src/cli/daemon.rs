@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::agent::AgentError;
-use super::args::DaemonVerb;
+use super::args::{DaemonVerb, Stop};
 use super::autostart;
 use super::call;
 use super::context::Context;
@@ -11,6 +11,7 @@ use super::outcome::Problem;
 use super::output::Output;
 use super::render;
 use crate::api::v1::Health;
+use crate::files::config_toml::Config;
 
 /// How long an agent may take to end: it answers whoever waits, and stores what a renewal under way brings.
 const END: Duration = Duration::from_secs(30);
@@ -24,10 +25,12 @@ const STEP: Duration = Duration::from_millis(20);
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, verb: DaemonVerb) -> Result<(), Problem> {
     match verb {
         DaemonVerb::Start => start(ctx, out),
-        DaemonVerb::Stop => stop(ctx, out),
+        DaemonVerb::Stop(how) => stop(ctx, out, how),
         DaemonVerb::Status => status(ctx, out),
-        DaemonVerb::Restart => {
-            stop(ctx, out)?;
+        DaemonVerb::Restart(how) => {
+            // One that runs on good settings is better than one that cannot start on new ones.
+            Config::load(ctx.vars, None)?;
+            stop(ctx, out, how)?;
             start(ctx, out)
         }
     }
@@ -41,8 +44,9 @@ fn start(ctx: &Context<'_>, out: &mut Output<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn stop(ctx: &Context<'_>, out: &mut Output<'_>) -> Result<(), Problem> {
-    match call::exchange(ctx, out, "POST", "/v1/shutdown", &[], call::ANSWER) {
+fn stop(ctx: &Context<'_>, out: &mut Output<'_>, how: Stop) -> Result<(), Problem> {
+    let body = if how.force { br#"{"force":true}"#.as_slice() } else { &[] };
+    match call::exchange(ctx, out, "POST", "/v1/shutdown", body, call::ANSWER) {
         Ok(reply) if reply.status == 200 => {}
         Ok(reply) => return Err(call::failure_of(&reply).into()),
         Err(AgentError::Absent) => {
@@ -138,9 +142,31 @@ mod tests {
     #[test]
     fn restart_is_both() {
         let mut fake = Fake::new();
+        fake.vars = [("HOME", "/nowhere"), ("APPDATA", "C:\\nowhere")].into_iter().collect();
         fake.answers(200, "{}").error(AgentError::Absent).error(AgentError::Absent);
         fake.answers(200, HEALTH).answers(200, HEALTH);
         assert_eq!(fake.run("daemon restart").stderr, "agentd has ended\nagentd 0.1.0 runs (pid 4242)\n");
+    }
+
+    #[test]
+    fn restart_leaves_an_agent_running_that_could_not_start_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, "kep = []").unwrap();
+        let mut fake = Fake::new();
+        fake.vars = [("AGENTCTL_CONFIG", file.to_str().unwrap())].into_iter().collect();
+        let end = fake.run("daemon restart");
+        assert_eq!((end.code, fake.targets().len()), (12, 0), "{}", end.stderr);
+    }
+
+    #[test]
+    fn what_stopping_would_lose_is_lost_by_force_only() {
+        let mut fake = Fake::new();
+        fake.fails(crate::core::failure::FailureClass::Transient, "a token would be lost", "make room");
+        assert_eq!(fake.run("daemon stop").code, 17);
+        fake.answers(200, "{}").error(AgentError::Absent);
+        assert_eq!(fake.run("daemon stop --force").code, 0);
+        assert_eq!(fake.bodies.borrow()[1], r#"{"force":true}"#);
     }
 
     #[test]

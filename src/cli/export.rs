@@ -10,6 +10,7 @@ use super::document;
 use super::outcome::Problem;
 use super::output::Output;
 use super::quote;
+use crate::core::failure::shell_word;
 
 /// The life that is asked for, seconds.
 const MIN_TTL: u64 = 390;
@@ -20,8 +21,8 @@ const MIN_TTL: u64 = 390;
 /// [`Problem::Usage`] on a terminal without `--yes`; else as [`credentials::obtain`], and when the answer is no whole
 /// document.
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Export) -> Result<(), Problem> {
-    may_show_secrets(out.screen.stdout_is_terminal, args.yes)?;
-    let profile = ctx.profile(args.ask.fetch.named.profile.as_deref())?;
+    let profile = ctx.profile()?;
+    may_show_secrets(out.screen.stdout_is_terminal, args.yes, ctx.named)?;
     let names_consumer = args.format == Format::Claude && !out.screen.stdout_is_terminal;
     let wish = Wish { min_ttl: Some(MIN_TTL), consumer: ctx.consumer.filter(|_| names_consumer) };
     let reply = credentials::obtain(ctx, out, &profile, wish, &args.ask)?;
@@ -35,13 +36,14 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Export) -> Result<(),
     }
 }
 
-fn may_show_secrets(stdout_is_terminal: bool, yes: bool) -> Result<(), Problem> {
+fn may_show_secrets(stdout_is_terminal: bool, yes: bool, named: Option<&str>) -> Result<(), Problem> {
     if yes || !stdout_is_terminal {
         return Ok(());
     }
+    let profile = named.map_or_else(String::new, |name| format!(" --profile {}", shell_word(name)));
     Err(Problem::Usage(
         "this would show secret keys on your terminal, where they stay in the scrollback".to_owned(),
-        "to use them: eval \"$(agentctl export --format env)\"; to see them all the same: add --yes".to_owned(),
+        format!("to use them: eval \"$(agentctl export --format env{profile})\"; to see them all the same: add --yes"),
     ))
 }
 
@@ -53,9 +55,11 @@ mod tests {
 
     #[test]
     fn secrets_reach_a_terminal_only_with_yes() {
-        assert!(may_show_secrets(true, true).is_ok());
-        assert!(may_show_secrets(false, false).is_ok());
-        assert_eq!(may_show_secrets(true, false).unwrap_err().exit_code(), 2);
+        assert!(may_show_secrets(true, true, None).is_ok());
+        assert!(may_show_secrets(false, false, None).is_ok());
+        let problem = may_show_secrets(true, false, Some("a b")).unwrap_err();
+        assert_eq!(problem.exit_code(), 2);
+        assert!(problem.line().unwrap().contains("--format env --profile 'a b')"), "{problem:?}");
     }
 
     #[test]

@@ -139,6 +139,7 @@ impl Fake {
             launcher: self,
             vars: &self.vars,
             world: &self.world,
+            named: None,
             socket: Path::new("/run/agent.sock"),
             consumer: self.consumer,
         }
@@ -156,7 +157,9 @@ impl Fake {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut out =
             Output { stdout: &mut stdout, stderr: &mut stderr, screen: self.screen, quiet: false, verbose: false };
-        let code = super::run(&args, &mut out, |cli, out| super::dispatch(&self.context(), out, &cli.verb));
+        let code = super::run(&args, &mut out, |cli, out| {
+            super::dispatch(&Context { named: cli.profile.as_deref(), ..self.context() }, out, &cli.verb)
+        });
         End { code, stdout: String::from_utf8(stdout).unwrap(), stderr: String::from_utf8(stderr).unwrap() }
     }
 

@@ -17,7 +17,7 @@ use crate::core::failure::{Failure, FailureClass, shell_word};
 /// # Errors
 /// `needs-login` with the command that logs in; any other class as it is, since a login would not help.
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Fetch) -> Result<(), Problem> {
-    let profile = ctx.profile(args.named.profile.as_deref())?;
+    let profile = ctx.profile()?;
     let reply =
         credentials::fetch(ctx, out, &profile, Wish::default(), args.patience()).map_err(|p| advise(p, &profile))?;
     let keys = document::parse(&reply.body)?;

@@ -83,7 +83,7 @@ pub fn dispatch(ctx: &Context<'_>, out: &mut Output<'_>, verb: &Verb) -> Result<
         Verb::CredentialProcess(args) => credential_process::run(ctx, out, args),
         Verb::Export(args) => export::run(ctx, out, args),
         Verb::Status(args) => status::run(ctx, out, args),
-        Verb::Why(args) => why::run(ctx, out, args),
+        Verb::Why => why::run(ctx, out),
         Verb::Refresh(args) => refresh::run(ctx, out, args),
         Verb::Pause(args) => pause::run(ctx, out, args),
         Verb::Resume => resume::run(ctx, out),

@@ -15,7 +15,7 @@ use crate::api::v1::Renewed;
 /// # Errors
 /// As [`call::until_done`].
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Fetch) -> Result<(), Problem> {
-    let profile = ctx.profile(args.named.profile.as_deref())?;
+    let profile = ctx.profile()?;
     let path = call::profile_target(&profile, "refresh");
     let target = |wait, since: Option<u64>| {
         let mut target = format!("{path}?wait={wait}");

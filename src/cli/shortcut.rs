@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 
-use super::args::{Ask, Cli, Export, Fetch, Format, Named, Verb};
+use super::args::{Ask, Cli, Export, Fetch, Format, Verb};
 
 /// The parsed line, if it is `credential-process` or `export` with no options but `--profile NAME` and
 /// `--no-autostart`.
@@ -14,11 +14,12 @@ use super::args::{Ask, Cli, Export, Fetch, Format, Named, Verb};
 pub fn read(args: &[OsString]) -> Option<Cli> {
     let (verb, options) = args.get(1..)?.split_first()?;
     let verb = verb.to_str().filter(|v| matches!(*v, "credential-process" | "export"))?;
-    let mut fetch = Fetch { named: Named::default(), timeout: Fetch::TIMEOUT, no_autostart: false };
+    let mut fetch = Fetch { timeout: Fetch::TIMEOUT, no_autostart: false };
+    let mut profile = None;
     let mut options = options.iter();
     while let Some(option) = options.next() {
         match option.to_str()? {
-            "--profile" if fetch.named.profile.is_none() => fetch.named.profile = Some(plain(options.next()?)?),
+            "--profile" if profile.is_none() => profile = Some(plain(options.next()?)?),
             "--no-autostart" if !fetch.no_autostart => fetch.no_autostart = true,
             _ => return None,
         }
@@ -28,7 +29,7 @@ pub fn read(args: &[OsString]) -> Option<Cli> {
         "export" => Verb::Export(Export { ask, format: Format::Claude, yes: false }),
         _ => Verb::CredentialProcess(ask),
     };
-    Some(Cli { socket: None, quiet: false, verbose: false, verb })
+    Some(Cli { profile, socket: None, quiet: false, verbose: false, verb })
 }
 
 /// A value that cannot be taken for an option.

@@ -18,7 +18,7 @@ use crate::api::v1::StatusDocument;
 /// # Errors
 /// As [`call::ask`]; `misconfigured` for a profile that the agent does not know.
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Status) -> Result<(), Problem> {
-    let profile = args.profile.as_deref().map(|p| ctx.profile(Some(p))).transpose()?;
+    let profile = ctx.named.map(|_| ctx.profile()).transpose()?;
     if args.watch {
         return watch::run(ctx, out, profile.as_deref(), args.json);
     }

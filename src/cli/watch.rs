@@ -27,7 +27,7 @@ const SPACING: Duration = Duration::from_millis(100);
 /// As [`call::ask`] for the first snapshot; [`Problem::Closed`] when the reader is gone.
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, profile: Option<&str>, json: bool) -> Result<(), Problem> {
     let live = out.screen.stdout_is_terminal && !json;
-    let mut watch = Watch { profile, json, live, revision: None, document: None, lost: None };
+    let mut watch = Watch { profile, json, live, revision: None, document: None, lost: None, drawn: false };
     let first = call::ask(ctx, out, "GET", "/v1/status", &[])?;
     if let Some(name) = profile {
         snapshot::must_know(&call::read::<StatusDocument>(&first)?.status, name)?;
@@ -51,6 +51,8 @@ struct Watch<'a> {
     document: Option<StatusDocument>,
     /// Why the agent cannot be asked at the moment.
     lost: Option<String>,
+    /// Whether a frame was drawn.
+    drawn: bool,
 }
 
 impl Watch<'_> {
@@ -97,14 +99,17 @@ impl Watch<'_> {
         Ok(format!("{gap}{}", self.table(ctx, out)))
     }
 
-    fn redraw(&self, ctx: &Context<'_>, out: &mut Output<'_>) -> Result<(), Problem> {
+    fn redraw(&mut self, ctx: &Context<'_>, out: &mut Output<'_>) -> Result<(), Problem> {
         if !self.live {
             return Ok(());
         }
         out.screen.measure();
         let notice = self.lost.as_ref().map(|line| format!("{line}\nbefore that it said:\n\n")).unwrap_or_default();
         let text = format!("{notice}{}", self.table(ctx, out));
-        out.document(frame(&text, out.screen.lines).as_bytes())
+        let frame = frame(&text, out.screen.lines);
+        // What stands on the screen already moves up, out of the way.
+        let room = if std::mem::replace(&mut self.drawn, true) { 0 } else { out.screen.lines.unwrap_or(0) };
+        out.document(format!("{}{frame}", "\n".repeat(room)).as_bytes())
     }
 
     fn table(&self, ctx: &Context<'_>, out: &Output<'_>) -> String {

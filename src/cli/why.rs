@@ -1,6 +1,5 @@
 //! `agentctl why`: the full reason of the last decision about a profile.
 
-use super::args::Named;
 use super::call;
 use super::context::Context;
 use super::outcome::Problem;
@@ -12,8 +11,8 @@ use crate::api::v1::StatusDocument;
 ///
 /// # Errors
 /// As [`call::ask`]; `misconfigured` for a profile that the agent was never asked for.
-pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Named) -> Result<(), Problem> {
-    let name = ctx.profile(args.profile.as_deref())?;
+pub fn run(ctx: &Context<'_>, out: &mut Output<'_>) -> Result<(), Problem> {
+    let name = ctx.profile()?;
     let document: StatusDocument = call::read(&call::ask(ctx, out, "GET", "/v1/status", &[])?)?;
     let profile = snapshot::find(ctx, &document, &name)?;
     let text = render::why::render(profile, &document.status, &status::view(ctx, out));

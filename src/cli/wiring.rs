@@ -37,6 +37,7 @@ fn act(start: &Invocation, cli: &Cli, out: &mut Output<'_>) -> Result<(), Proble
         },
         vars: &start.vars,
         world: &world,
+        named: cli.profile.as_deref(),
         socket,
         consumer: consumer.as_deref(),
     };

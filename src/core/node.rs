@@ -124,6 +124,17 @@ pub struct Trouble {
     pub retry: Retry,
 }
 
+impl Trouble {
+    /// When to try again, if not only an event can help.
+    #[must_use]
+    pub const fn retry_at(&self) -> Option<Tick> {
+        match self.retry {
+            Retry::At(tick) => Some(tick),
+            Retry::OnEvent => None,
+        }
+    }
+}
+
 /// What makes a renewal pressing: no backoff of our own choice is longer than that allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pressure {
@@ -327,6 +338,8 @@ impl Node {
         let retry = match failure.class.disposition() {
             Disposition::Wait => Retry::OnEvent,
             Disposition::RetryAfter(delay) => Retry::At(now.tick.plus(delay)),
+            // The portal's gate knows until when.
+            Disposition::RetryLater if failure.class == FailureClass::Throttled => Retry::At(now.tick),
             Disposition::RetryLater => {
                 Retry::At(now.tick.plus(schedule::backoff(count, now.fraction(id.salt(BACKOFF_SALT)))))
             }
@@ -350,6 +363,11 @@ impl Node {
         if self.trouble.as_ref().is_some_and(|t| classes.contains(&t.failure.class)) {
             self.trouble = None;
         }
+    }
+
+    /// The way to AWS works again.
+    pub fn forgive_shared(&mut self) {
+        self.trouble.take_if(|t| t.failure.class.is_shared_by_portal());
     }
 
     /// The session's part, if this is a session.

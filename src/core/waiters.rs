@@ -195,11 +195,14 @@ impl Waiter {
             return None;
         }
         let (failure, retry_at) = offer.blocked?;
-        Some(Refusal {
-            failure: self.worded(failure, offer),
-            retry_after: retry_at.map(|t| t.since(now)),
-            unknown: false,
-        })
+        let retry_after = retry_at.map(|t| t.since(now));
+        let mut failure = self.worded(failure, offer);
+        // Somebody who was refused a moment ago, too, sees that nothing was tried since.
+        if let Some(wait) = retry_after.filter(|wait| *wait >= super::schedule::SPACING) {
+            let message = format!("{} (next try in {})", failure.message, super::words::span(wait));
+            failure = Failure::new(failure.class, message, &failure.fix);
+        }
+        Some(Refusal { failure, retry_after, unknown: false })
     }
 
     /// The failure in words for this waiter: the profile to log in to, and until when a held key lives.

@@ -187,7 +187,19 @@ async fn resume(State(api): State<Arc<Api>>) -> Response {
     api.tell(Event::Resume)
 }
 
-async fn shutdown(State(api): State<Arc<Api>>) -> Response {
+async fn shutdown(State(api): State<Arc<Api>>, Body(body): Body) -> Response {
+    let request = if body.is_empty() { Ok(v1::ShutdownRequest::default()) } else { serde_json::from_slice(&body) };
+    let Ok(v1::ShutdownRequest { force }) = request else {
+        return bad_request("the body must be {\"force\": true} or empty");
+    };
+    if !force {
+        api.tokens.store_unsaved().await;
+        if let Some(lost) = api.tokens.findings().first() {
+            let message = format!("{}, so ending now would lose the session", lost.message);
+            let fix = "make room, or make the folder writable; or else: agentctl daemon stop --force";
+            return error(StatusCode::SERVICE_UNAVAILABLE, FailureClass::Transient, &message, fix);
+        }
+    }
     api.shutdown.notify_one();
     empty()
 }

@@ -41,7 +41,7 @@ impl std::fmt::Debug for Response {
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientError {
-    /// Nobody listens: no socket, or one that its agent left behind.
+    /// Nobody listens: no socket, one that its agent left behind, or an agent that went away before it answered.
     Absent,
     /// The socket must not or cannot be used: another user's, no right, a sandbox.
     Refused {

@@ -70,8 +70,13 @@ pub fn run(
     }
     let mut buffer = Zeroizing::new(Vec::with_capacity(FIRST_BUFFER));
     let head = loop {
-        if fill(connection, &mut buffer, deadline)? == 0 {
-            return Err(protocol("the connection ended before the answer"));
+        let silent = buffer.is_empty();
+        match fill(connection, &mut buffer, deadline) {
+            // Killed, or ending: whoever listened went away without a word.
+            Ok(0) | Err(Broken::Lost(_)) if silent => return Err(ClientError::Absent),
+            Ok(0) => return Err(protocol("the connection ended before the answer")),
+            Ok(_) => {}
+            Err(broken) => return Err(broken.into()),
         }
         if let Some(head) = Head::parse(&buffer)? {
             break head;
@@ -120,7 +125,7 @@ fn fill(
     connection: &mut impl Connection,
     buffer: &mut Zeroizing<Vec<u8>>,
     deadline: Deadline,
-) -> Result<usize, ClientError> {
+) -> Result<usize, Broken> {
     if buffer.len() == buffer.capacity() {
         let mut larger = Zeroizing::new(Vec::with_capacity((buffer.capacity() * 2).max(FIRST_BUFFER)));
         larger.extend_from_slice(buffer);
@@ -133,13 +138,38 @@ fn fill(
     result
 }
 
-fn read_once(connection: &mut impl Connection, room: &mut [u8], deadline: Deadline) -> Result<usize, ClientError> {
+fn read_once(connection: &mut impl Connection, room: &mut [u8], deadline: Deadline) -> Result<usize, Broken> {
     loop {
-        let left = deadline.remaining().ok_or(ClientError::TimedOut)?;
+        let left = deadline.remaining().ok_or(Broken::Other(ClientError::TimedOut))?;
         connection.limit(left).map_err(|e| explain(&e))?;
         match connection.read(room) {
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            other => return other.map_err(|e| explain(&e)),
+            Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                return Err(Broken::Lost(explain(&e)));
+            }
+            other => return other.map_err(|e| explain(&e).into()),
+        }
+    }
+}
+
+/// Why nothing could be read.
+enum Broken {
+    /// The other side is gone.
+    Lost(ClientError),
+    /// Anything else.
+    Other(ClientError),
+}
+
+impl From<ClientError> for Broken {
+    fn from(error: ClientError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Broken> for ClientError {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Lost(error) | Broken::Other(error) => error,
         }
     }
 }
@@ -256,7 +286,6 @@ mod tests {
     fn what_is_too_long_cut_or_foreign_is_refused() {
         let long = "h".repeat(MAX_HEAD);
         for (text, what) in [
-            ("", "ended before"),
             ("HTTP/1.1 200 OK\r\nContent-Le", "ended before"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfour", "ended within"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n", "body is too long"),
@@ -273,6 +302,11 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn who_goes_away_without_a_word_is_absent() {
+        assert!(matches!(answer("", 1, 10), Err(ClientError::Absent)));
     }
 
     #[test]

@@ -59,7 +59,10 @@ fn check_owner_and_mode(folder: &Path, metadata: &Metadata) -> Result<(), Failur
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         let message = format!("the folder {shown} is open to others (mode {mode:04o})");
-        return Err(misconfigured(message, format!("chmod 700 {shown}")));
+        // A folder that all may write to, like /tmp, is so on purpose: closing it would break others.
+        let shared = mode & 0o1002 != 0;
+        let fix = if shared { "use a folder that only you can enter".to_owned() } else { format!("chmod 700 {shown}") };
+        return Err(misconfigured(message, fix));
     }
     Ok(())
 }
@@ -128,6 +131,8 @@ mod tests {
         assert_eq!(failure.class, FailureClass::Misconfigured);
         assert!(failure.fix.starts_with("chmod 700 "), "{failure:?}");
         assert_eq!(mode(&open), 0o755);
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(!ensure_private(&open).unwrap_err().fix.contains("chmod"), "that would break /tmp");
 
         let real = root.path().join("real");
         ensure_private(&real).unwrap();

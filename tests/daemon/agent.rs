@@ -121,6 +121,14 @@ impl Agent {
         std::fs::write(path, text).unwrap();
     }
 
+    /// Rewrites the token file with an access token that has just ended.
+    pub(crate) fn expire_token(&self) {
+        let path = self.home.token_file("corp");
+        let mut token: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        token["expiresAt"] = "2020-01-01T00:00:00Z".into();
+        std::fs::write(&path, token.to_string()).unwrap();
+    }
+
     /// Fails if a secret that the fake ever issued stands anywhere but in the AWS cache folder.
     pub(crate) fn assert_no_secret_leaked(&self) {
         let mut scan = SecretScan::of(&self.fake);

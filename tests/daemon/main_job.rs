@@ -40,8 +40,7 @@ fn the_first_call_starts_the_agent_and_the_second_asks_aws_nothing() {
 #[test]
 fn everybody_at_once_is_one_call_for_each() {
     let agent = Agent::with(|s| s.rotation = Rotation::SingleUse);
-    let token = agent.home.token_file("corp");
-    expire_token(&token);
+    agent.expire_token();
     let clients: Vec<_> =
         (0..40).map(|_| Running::start(agent.command(&["credential-process", "--profile", "dev-sso"]))).collect();
     for client in clients {
@@ -254,12 +253,4 @@ fn keep_needs_no_client() {
     let _daemon = agent.start_daemon();
     eventually("fetched without a demand", LIMIT, || (agent.roles() == 1).then_some(()));
     assert_eq!(agent.profile("dev-sso")["kept"], "always");
-}
-
-/// Rewrites the token file with an access token that has just ended.
-fn expire_token(path: &std::path::Path) {
-    let text = std::fs::read_to_string(path).unwrap();
-    let mut token: Value = serde_json::from_str(&text).unwrap();
-    token["expiresAt"] = "2020-01-01T00:00:00Z".into();
-    std::fs::write(path, token.to_string()).unwrap();
 }

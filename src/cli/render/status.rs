@@ -52,6 +52,10 @@ fn pause(page: &mut Page<'_>, times: &Times<'_>, status: &Status) {
 
 fn clock(page: &mut Page<'_>, status: &Status) {
     let offset = status.clock_offset_ms.unwrap_or(0);
+    // Further off it is a finding.
+    if status.findings.iter().any(|f| f.name == "clock-skew") {
+        return;
+    }
     if offset.unsigned_abs() > QUIET_OFFSET_MS {
         let side = if offset > 0 { "behind" } else { "ahead of" };
         let by = span(std::time::Duration::from_secs(offset.unsigned_abs() / 1000));

@@ -29,6 +29,7 @@ impl Broker {
         };
         state.problem = None;
         state.config = Some(config);
+        state.asked_in_vain.clear();
         self.changed();
         let (displaced, left) = self.reroute(world);
         self.end_negative_caches(world);
@@ -67,8 +68,8 @@ impl Broker {
 
     /// The entry of a profile; made if need be.
     pub(super) fn route(&mut self, profile: &ProfileRef) -> Result<NodeId, Refusal> {
-        let known = self.worlds.get(&profile.world);
-        if let Some(id) = known.and_then(|w| w.routes.get(&profile.name)) {
+        let known = self.worlds.get_mut(&profile.world);
+        if let Some(id) = known.as_ref().and_then(|w| w.routes.get(&profile.name)) {
             return Ok(*id);
         }
         let refused = |failure, unknown| Err(Refusal { failure, retry_after: None, unknown });
@@ -81,8 +82,13 @@ impl Broker {
             return refused(failure.unwrap_or_else(unread), false);
         };
         match config.profiles.get(&profile.name).map(|p| p.source.clone()) {
-            None => refused(unknown_profile(profile, config), true),
-            Some(Err(failure)) => refused(failure, false),
+            None => refused(unknown_profile(profile, config, state.problem.as_ref()), true),
+            Some(Err(failure)) => {
+                if state.asked_in_vain.len() < MOST_IN_VAIN && state.asked_in_vain.insert(profile.name.clone()) {
+                    self.changed();
+                }
+                refused(failure, false)
+            }
             Some(Ok(chain)) => {
                 let id = self.ensure(&chain);
                 if let Some(state) = self.worlds.get_mut(&profile.world) {
@@ -206,10 +212,21 @@ impl Broker {
     }
 }
 
+/// So many profiles without a source are remembered for `status`.
+const MOST_IN_VAIN: usize = 32;
 /// So few profiles are named when none is like what was asked for.
 const MOST_LISTED: usize = 5;
 
-fn unknown_profile(profile: &ProfileRef, config: &WorldConfig) -> Failure {
+fn unknown_profile(profile: &ProfileRef, config: &WorldConfig, problem: Option<&Failure>) -> Failure {
+    let misconfigured = |message: String, fix: &str| Failure::new(FailureClass::Misconfigured, message, fix);
+    // What the file says now was not read, or not as its writer meant it: the profile may well stand there.
+    if let Some(problem) = problem {
+        return misconfigured(format!("no profile '{}' yet: {}", profile.name, problem.message), &problem.fix);
+    }
+    let section = [format!("[{}]", profile.name), format!("[profile {}]", profile.name)];
+    if let Some(ignored) = config.findings.iter().find(|f| section.iter().any(|s| f.message.contains(s))) {
+        return misconfigured(format!("no profile '{}': {}", profile.name, ignored.message), &ignored.fix);
+    }
     let known = config.profiles.keys().map(String::as_str);
     let near: Vec<_> = nearest(&profile.name, known, 3).into_iter().map(|n| format!("'{n}'")).collect();
     let fix = match (near.as_slice(), config.profiles.len()) {

@@ -148,7 +148,7 @@ impl Broker {
     }
 }
 
-fn not_served(name: &str) -> Refusal {
+pub(super) fn not_served(name: &str) -> Refusal {
     let failure = Failure::new(
         FailureClass::PolicyDenied,
         format!("profile '{name}' is not served: serve = false"),

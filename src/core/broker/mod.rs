@@ -186,6 +186,8 @@ struct WorldState {
     problem: Option<Failure>,
     /// The profiles that were asked for or are kept.
     routes: BTreeMap<String, NodeId>,
+    /// Profiles that were asked for and have no usable source.
+    asked_in_vain: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

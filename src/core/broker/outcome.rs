@@ -324,8 +324,13 @@ impl Broker {
             .map(|(other, _)| *other)
             .collect();
         for other in same {
+            let (server_now, kept) = (self.time_for(other, now), self.is_kept(other, now.tick));
             if let Some(node) = self.nodes.get_mut(&other) {
                 node.hurry(other, now);
+                // What is good and wants nothing has no trouble any more.
+                if node.valid(server_now).is_some() && node.wants(server_now, kept).is_none() {
+                    node.forgive_shared();
+                }
             }
             self.settle_with_dependents(other, now);
         }

@@ -1,9 +1,12 @@
 //! The snapshot for `status` and `why`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::demand::not_served;
 use super::{Broker, Course, Paused};
+use crate::core::failure::{Failure, FailureClass};
 use crate::core::node::{Node, NodeId, Retry, Trouble};
 use crate::core::session;
 use crate::core::source::World;
@@ -32,7 +35,7 @@ impl Broker {
                 }
             }
         }
-        profiles.extend(self.settings.keep.iter().filter_map(|name| view.unusable(name)));
+        profiles.extend(view.without_source());
         let mut sessions: Vec<SessionStatus> = self
             .nodes
             .iter()
@@ -105,10 +108,22 @@ impl View<'_> {
         }
     }
 
+    /// When it is renewed without anybody asking again: if it is still kept then, and if that needs no person.
     fn refresh_at(&self, id: NodeId, node: &Node) -> Option<Timestamp> {
         let (held, _) = node.valid(self.server_now)?;
-        let kept = self.broker.is_kept(id, self.now.tick);
-        kept.then(|| held.credential.expires_at().minus(held.window.renew_below))
+        let at = held.credential.expires_at().minus(held.window.renew_below);
+        let then = self.now.tick.plus(at.since(self.server_now));
+        (self.broker.is_kept(id, then) && self.can_be_renewed(node, at)).then_some(at)
+    }
+
+    fn can_be_renewed(&self, node: &Node, at: Timestamp) -> bool {
+        if node.session().is_some() {
+            let token = node.held.as_ref().and_then(|h| h.credential.as_token());
+            let ended = node.trouble.as_ref().is_some_and(|t| t.retry == Retry::OnEvent);
+            return !ended && token.is_some_and(|t| session::renewable(t, at).is_ok());
+        }
+        let upstream = node.upstream.and_then(|id| self.broker.nodes.get(&id));
+        upstream.is_none_or(|upstream| upstream.valid(at).is_some() || self.can_be_renewed(upstream, at))
     }
 
     fn next(&self, id: NodeId, node: &Node) -> Option<NextStep> {
@@ -150,6 +165,9 @@ impl View<'_> {
             f.failure = f.failure.for_profile(name);
             f
         });
+        if self.broker.settings.refused.contains(name) {
+            return self.unusable(world, name, not_served(name).failure);
+        }
         ProfileStatus {
             name: name.to_owned(),
             config_file: self.config_file(world),
@@ -188,23 +206,40 @@ impl View<'_> {
         links.join(" > ")
     }
 
-    /// A profile named in `keep` that the config does not give a source for.
-    fn unusable(&self, name: &str) -> Option<ProfileStatus> {
-        let state = self.broker.worlds.get(&self.broker.home)?;
-        if state.routes.contains_key(name) {
-            return None;
+    /// Profiles that are named in `keep` or were asked for, and that the config gives no source for.
+    fn without_source(&self) -> Vec<ProfileStatus> {
+        let mut found = Vec::new();
+        for (world, state) in &self.broker.worlds {
+            let at_home = *world == self.broker.home;
+            let kept = self.broker.settings.keep.iter().filter(|_| at_home);
+            let names: BTreeSet<&String> = kept.chain(&state.asked_in_vain).collect();
+            for name in names.into_iter().filter(|name| !state.routes.contains_key(*name)) {
+                let failure = match state.config.as_ref().and_then(|c| c.profiles.get(name)) {
+                    Some(profile) => profile.source.clone().err(),
+                    None if self.broker.settings.keep.contains(name) => Some(Failure::new(
+                        FailureClass::Misconfigured,
+                        format!("'{name}' stands in keep, but there is no such profile"),
+                        "correct keep in the agent's config.toml",
+                    )),
+                    None => None,
+                };
+                found.extend(failure.map(|failure| self.unusable(world, name, failure)));
+            }
         }
-        let failure = match state.config.as_ref().and_then(|c| c.profiles.get(name)) {
-            Some(profile) => profile.source.clone().err()?,
-            None => crate::core::failure::Failure::new(
-                crate::core::failure::FailureClass::Misconfigured,
-                format!("'{name}' stands in keep, but there is no such profile"),
-                "correct keep in the agent's config.toml",
-            ),
-        };
-        Some(ProfileStatus {
+        found
+    }
+
+    /// A profile that is not served, and why.
+    fn unusable(&self, world: &Arc<World>, name: &str, failure: Failure) -> ProfileStatus {
+        let reason = |topic: &str, text: &str| Reason { topic: topic.to_owned(), text: text.to_owned() };
+        let mut why = vec![reason("failure", &format!("{} (class {})", failure.message, failure.class))];
+        if !failure.fix.is_empty() {
+            why.push(reason("fix", &failure.fix));
+        }
+        let always = *world == self.broker.home && self.broker.settings.keep.contains(name);
+        ProfileStatus {
             name: name.to_owned(),
-            config_file: None,
+            config_file: self.config_file(world),
             state: State::Unusable,
             source: None,
             session: None,
@@ -213,10 +248,10 @@ impl View<'_> {
             lifetime_seconds: None,
             refresh_at: None,
             next: None,
-            kept: Kept::Always,
+            kept: if always { Kept::Always } else { Kept::No },
             last_failure: Some(FailureStatus { failure, at: self.server_now, count: 1 }),
-            why: Vec::new(),
-        })
+            why,
+        }
     }
 
     fn session(&self, id: NodeId, node: &Node, profiles: &[ProfileStatus]) -> SessionStatus {
@@ -241,8 +276,7 @@ impl View<'_> {
             region: link.map(|l| l.region.clone()).unwrap_or_default(),
             state: self.state(node),
             expires_at: token.map(|t| t.expires_at),
-            renewable: token.is_some_and(|t| session::renewable(t, self.server_now).is_ok())
-                && !node.trouble.as_ref().is_some_and(|t| t.retry == Retry::OnEvent),
+            renewable: self.can_be_renewed(node, self.server_now),
             next: self.next(id, node),
             last_failure,
             profiles: names,
@@ -317,6 +351,10 @@ impl View<'_> {
         }
     }
 
+    fn is_known(&self, name: &str) -> bool {
+        self.broker.worlds.values().filter_map(|w| w.config.as_ref()).any(|c| c.profiles.contains_key(name))
+    }
+
     fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut find = |name: &str, message: String, fix: &str| {
@@ -328,31 +366,43 @@ impl View<'_> {
             }
         }
         if self.broker.clock.is_skewed(self.now) {
-            let seconds = self.broker.clock.offset_ms(self.now).unwrap_or_default() / 1000;
-            let side = if seconds < 0 { "ahead of" } else { "behind" };
-            let message = format!("this machine's clock is {} s {side} AWS's", seconds.unsigned_abs());
-            find("clock-skew", message, "set the clock");
+            let offset = self.broker.clock.offset_ms(self.now).unwrap_or_default();
+            let side = if offset < 0 { "ahead of" } else { "behind" };
+            let by = span(Duration::from_millis(offset.unsigned_abs()));
+            let message = format!("this machine's clock is {by} {side} AWS's");
+            find("clock-skew", message, "switch on its time synchronization");
+        }
+        for name in self.broker.settings.refused.iter().filter(|name| !self.is_known(name)) {
+            let message = format!("config.toml says serve = false for '{name}', but there is no such profile");
+            find("unknown-profile", message, "correct its name, or remove it");
         }
         for node in self.broker.nodes.values() {
             let Some(token) = node.held.as_ref().and_then(|h| h.credential.as_token()) else { continue };
             let name = node.chain.session().map(crate::core::source::SsoSession::id).unwrap_or_default();
             let left = token.expires_at.since(self.server_now);
             match &token.refresh {
-                None if left < WARN_BEFORE_END => find(
-                    "no-refresh-token",
-                    format!("session '{name}' ends in {} and cannot be renewed", span(left)),
-                    "set sso_registration_scopes = sso:account:access in its sso-session and log in again",
-                ),
-                Some(grant)
-                    if grant.registration_expires_at.is_some_and(|t| t.since(self.server_now) < WARN_REGISTRATION) =>
-                {
+                None if left < WARN_BEFORE_END => {
+                    let when = if left.is_zero() { "has ended".to_owned() } else { format!("ends in {}", span(left)) };
                     find(
-                        "registration-ends",
-                        format!("the client registration of '{name}' ends within 7 days"),
-                        "log in again before it does",
+                        "no-refresh-token",
+                        format!("session '{name}' {when} and cannot be renewed: it has no refresh token"),
+                        "log in again, with sso_registration_scopes = sso:account:access in its sso-session",
                     );
                 }
-                _ => {}
+                None => {}
+                Some(grant) => match grant.registration_expires_at.map(|end| end.since(self.server_now)) {
+                    Some(Duration::ZERO) => find(
+                        "registration-ended",
+                        format!("the client registration of '{name}' has ended, so it cannot be renewed"),
+                        "log in again",
+                    ),
+                    Some(left) if left < WARN_REGISTRATION => find(
+                        "registration-ends",
+                        format!("the client registration of '{name}' ends in {}", span(left)),
+                        "log in again before it does",
+                    ),
+                    _ => {}
+                },
             }
         }
         findings.extend(self.broker.worlds.values().filter_map(|w| w.config.as_ref()).flat_map(|c| c.findings.clone()));

@@ -137,10 +137,10 @@ impl Broker {
         node.session()?;
         match node.held.as_ref().and_then(|h| h.credential.as_token()) {
             // What was found in its place (a broken file, say) tells more than its absence.
-            None => Some((
-                node.trouble.as_ref().map_or_else(|| session::no_token(&session_name), |t| t.failure.clone()),
-                None,
-            )),
+            None => Some(match &node.trouble {
+                None => (session::no_token(&session_name), None),
+                Some(trouble) => (trouble.failure.clone(), trouble.retry_at()),
+            }),
             Some(token) => session::renewable(token, server_now).err().map(|f| (f, None)),
         }
     }
@@ -187,16 +187,15 @@ impl Broker {
             },
         };
         let Some(node) = self.nodes.get(&id) else { return Course::Idle };
-        if let Some(spaced) = node.called_at.map(|t| t.plus(schedule::SPACING))
-            && now.tick < spaced
-        {
-            return Course::Working(Some(spaced));
-        }
+        let spaced = node.called_at.map(|t| t.plus(schedule::SPACING)).filter(|spaced| now.tick < *spaced);
         let service = Service::from(node.chain.link());
         let asker = Asker { node: id, pressure: self.pressure(id, now), by_hand: why == Why::ByHand };
         match self.portal_of(id).map_or(Gate::Open, |p| p.gate(asker, service, now.tick)) {
-            Gate::Open => self.start(id, why, supply, service, now),
-            Gate::Pace(at) => Course::Working(Some(at)),
+            Gate::Open => match spaced {
+                None => self.start(id, why, supply, service, now),
+                spaced => Course::Working(spaced),
+            },
+            Gate::Pace(at) => Course::Working(spaced.max(Some(at))),
             Gate::Probing => {
                 self.portal_of(id).map(|p| p.watching.insert(id));
                 Course::Working(None)

@@ -204,3 +204,14 @@ fn a_session_behind_a_dying_key_is_not_left_to_a_long_backoff() {
         b.fail_all(FailureClass::Offline);
     }
 }
+
+#[test]
+fn a_refusal_says_when_the_next_try_is() {
+    let mut b = Bench::logged_in();
+    let waiter = b.ask("dev");
+    let fetch = b.role_fetch("dev");
+    b.fail_after(&fetch, FailureClass::Throttled, Some(seconds(40)));
+    assert!(b.refusal(waiter).message.ends_with("(next try in 40 s)"), "{:?}", b.refusal(waiter));
+    let waiter = b.ask("r1");
+    assert!(b.refusal(waiter).message.ends_with("(next try in 40 s)"), "not a moment later, as a matter of pace");
+}

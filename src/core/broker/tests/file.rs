@@ -214,3 +214,15 @@ fn a_tool_that_drops_the_refresh_token_from_the_file_costs_no_login() {
     assert_eq!(held.access_token.expose(), "SECRET-access-theirs");
     assert_eq!(held.refresh.as_ref().unwrap().refresh_token.expose(), "SECRET-refresh-first");
 }
+
+#[test]
+fn a_broken_file_is_read_again_after_a_refresh_by_hand_too() {
+    let mut b = Bench::new();
+    b.ask("dev");
+    b.read(torn());
+    b.refresh("dev");
+    b.read(torn());
+    assert!(b.session_status().next.is_some_and(|next| next.what == "retry"));
+    b.advance(minutes(6));
+    assert!(!b.reads.is_empty());
+}

@@ -97,3 +97,80 @@ fn the_revision_grows_with_what_a_person_would_see() {
     b.obtain("dev", minutes(60));
     assert!(b.broker.revision() > before);
 }
+
+#[test]
+fn no_renewal_is_promised_that_will_not_come() {
+    let mut b = Bench::with_token(minutes(1000));
+    b.obtain("dev", minutes(720));
+    let p = b.profile_status("dev");
+    assert_eq!((p.kept, p.refresh_at), (Kept::RecentlyUsed, None), "by then nobody will have asked for long");
+    assert_eq!(p.next.unwrap().what, "ends");
+
+    let mut b = Bench::new();
+    let token = b.plain_token("legacy", minutes(20));
+    b.load(TokenFile::Present(token));
+    b.obtain("dev", minutes(60));
+    let (session, p) = (b.session_status(), b.profile_status("dev"));
+    assert_eq!((session.renewable, session.next.unwrap().what.as_str()), (false, "ends"));
+    assert_eq!((p.refresh_at, p.next.unwrap().what.as_str()), (None, "ends"), "its session ends before");
+}
+
+#[test]
+fn a_profile_that_is_not_served_shows_why_whatever_is_held() {
+    let mut b = Bench::logged_in();
+    b.obtain("dev", minutes(60));
+    let refused = ["dev".to_owned(), "production".to_owned()].into();
+    b.step(Event::Settings(Settings { refused, ..Settings::default() }));
+    let p = b.profile_status("dev");
+    assert_eq!((p.state, p.next), (State::Unusable, None));
+    assert_eq!(p.last_failure.unwrap().failure.class, FailureClass::PolicyDenied);
+    assert!(p.why.iter().any(|reason| reason.text.contains("serve = false")));
+    let finding = b.status().findings.into_iter().find(|f| f.name == "unknown-profile").unwrap();
+    assert!(finding.message.contains("'production'"), "{finding:?}");
+}
+
+#[test]
+fn a_profile_without_a_source_that_was_asked_for_says_so() {
+    let mut b = Bench::new();
+    let mut known = bench::config([("dev".to_owned(), bench::chain(&b.home, "dev"))]);
+    let failure = bench::failure(FailureClass::Misconfigured);
+    known.profiles.insert("half".to_owned(), crate::core::source::Profile { source: Err(failure), region: None });
+    b.configure(known.clone());
+    assert!(b.status().profiles.is_empty());
+    b.ask("half");
+    assert_eq!(b.profile_status("half").state, State::Unusable);
+    known.profiles.remove("half");
+    b.configure(known);
+    assert!(b.status().profiles.is_empty());
+}
+
+#[test]
+fn what_was_not_understood_is_told_to_who_asks_for_it() {
+    let mut b = Bench::new();
+    let mut known = bench::config([("dev".to_owned(), bench::chain(&b.home, "dev"))]);
+    known.findings.push(crate::core::status::Finding {
+        name: "ignored-section".to_owned(),
+        message: "config, line 9: section [fresh] is ignored".to_owned(),
+        fix: "write [profile fresh]".to_owned(),
+    });
+    b.configure(known);
+    let waiter = b.ask("fresh");
+    assert_eq!(b.refusal(waiter).fix, "write [profile fresh]");
+    let world = Arc::clone(&b.home);
+    b.step(Event::Config { world, config: Err(bench::failure(FailureClass::Misconfigured)) });
+    let waiter = b.ask("new");
+    assert!(b.refusal(waiter).message.contains("planned misconfigured"), "{:?}", b.refusal(waiter));
+}
+
+#[test]
+fn trouble_of_a_moment_ago_goes_when_the_way_is_open_again() {
+    let mut b = Bench::logged_in();
+    b.obtain("dev", minutes(60));
+    b.advance(seconds(10));
+    b.refresh("dev");
+    b.fail_all(FailureClass::Offline);
+    assert_eq!(b.profile_status("dev").state, State::Failing);
+    b.advance(seconds(3));
+    b.obtain("r1", minutes(60));
+    assert_eq!(b.profile_status("dev").state, State::Valid);
+}
