@@ -18,6 +18,8 @@ use super::watcher::Watcher;
 use crate::core::broker::{Broker, Event};
 use crate::core::source::World;
 use crate::core::waiters::{Answer, WaiterId};
+use crate::files::Pauses;
+use crate::files::state::StateFile;
 use crate::platform::clock::Clock;
 
 /// At a clean end, renewals under way get this long: an AWS call and the storing of its answer.
@@ -33,6 +35,8 @@ pub struct Engine {
     pub watcher: Arc<Watcher>,
     /// The files' side of renewing sessions.
     pub tokens: TokenFlow,
+    /// Our own notes.
+    pub state: StateFile,
     /// The process's own world.
     pub home: Arc<World>,
     /// The broker's revision.
@@ -49,7 +53,8 @@ impl Engine {
         let (clock, home, configuration) = (Clock, Arc::new(home), Arc::new(configuration));
         let (broker, inbox) = mpsc::unbounded_channel();
         let (revision, revision_seen) = watch::channel(0);
-        let tokens = TokenFlow::new(state, clock);
+        let state = StateFile::new(state, Pauses::real());
+        let tokens = TokenFlow::new(state.clone(), clock);
         let watcher = Arc::new(Watcher::new(broker.clone(), tokens.clone(), clock, Arc::clone(&home)));
         let effects = Effects {
             broker: broker.clone(),
@@ -63,9 +68,18 @@ impl Engine {
             configuration,
             watcher,
             tokens,
+            state,
             home,
             revision: revision_seen,
             event_loop: tokio::spawn(event_loop.run()),
+        }
+    }
+
+    /// Goes on with a pause that was asked for before this process began.
+    pub fn go_on_pausing(&self) {
+        let pause = self.state.load().0.pause();
+        if let Some(left) = pause.and_then(|pause| pause.left(Clock.wall())) {
+            self.desk.tell(Event::Pause(left));
         }
     }
 

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot, watch};
+use tracing::warn;
 
 use super::engine::Desk;
 use super::event_loop::Message;
@@ -25,7 +26,8 @@ use crate::core::source::World;
 use crate::core::status::Finding;
 use crate::core::time::{Tick, Timestamp};
 use crate::core::waiters::{Answer, ProfileRef, Refusal};
-use crate::platform::clock::Deadline;
+use crate::files::state::{Pause, StateFile};
+use crate::platform::clock::{Clock, Deadline};
 
 /// A request's body must be there by then.
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
@@ -38,6 +40,8 @@ pub struct Api {
     pub desk: Desk,
     /// Looks at files before a demand is judged.
     pub watcher: Arc<Watcher>,
+    /// Our own notes: a pause is kept there.
+    pub state: StateFile,
     /// Knows of renewed tokens that could not be written.
     pub tokens: TokenFlow,
     /// Our own settings, looked at as well.
@@ -178,12 +182,18 @@ async fn rejected(
 async fn pause(State(api): State<Arc<Api>>, Body(body): Body) -> Response {
     let request = if body.is_empty() { Ok(v1::PauseRequest::default()) } else { serde_json::from_slice(&body) };
     match request {
-        Ok(v1::PauseRequest { seconds }) => api.tell(Event::Pause(seconds.map(Duration::from_secs))),
+        Ok(v1::PauseRequest { seconds }) => {
+            let span = seconds.map(Duration::from_secs);
+            let until = span.map(|span| Clock.wall().plus(span));
+            api.remember_pause(Some(Pause { until })).await;
+            api.tell(Event::Pause(span))
+        }
         Err(_) => bad_request("the body must be {\"seconds\": N} or empty"),
     }
 }
 
 async fn resume(State(api): State<Arc<Api>>) -> Response {
+    api.remember_pause(None).await;
     api.tell(Event::Resume)
 }
 
@@ -207,6 +217,15 @@ async fn shutdown(State(api): State<Arc<Api>>, Body(body): Body) -> Response {
 type Rejection = axum::extract::rejection::QueryRejection;
 
 impl Api {
+    /// For the next agent. This one pauses all the same if it cannot be written.
+    async fn remember_pause(&self, pause: Option<Pause>) {
+        let state = self.state.clone();
+        let stored = tokio::task::spawn_blocking(move || state.update(|s| s.set_pause(pause))).await;
+        if let Ok(Err(failure)) = stored {
+            warn!(cause = failure.message, "the pause will be forgotten with this process");
+        }
+    }
+
     fn tell(&self, event: Event) -> Response {
         if self.desk.broker().send(Message::Event(event)).is_err() { stopping() } else { empty() }
     }

@@ -114,6 +114,7 @@ async fn serve(options: &Options, environment: Environment, state: &Path, addres
         desk: engine.desk.clone(),
         watcher: Arc::clone(&engine.watcher),
         tokens: engine.tokens.clone(),
+        state: engine.state.clone(),
         configuration: Arc::clone(&engine.configuration),
         home: Arc::clone(&engine.home),
         revision: engine.revision.clone(),
@@ -122,6 +123,7 @@ async fn serve(options: &Options, environment: Environment, state: &Path, addres
         circumstances: engine.configuration.circumstances(),
     });
     engine.configuration.announce(engine.desk.broker());
+    engine.go_on_pausing();
     engine.watcher.look_at(&engine.home, FIRST_LOOK).await;
     info!(version = env!("CARGO_PKG_VERSION"), pid = process::pid(), socket = %address.socket().display(), "serving");
     if options.detached {

@@ -3,7 +3,6 @@
 //! The protocol's file half is [`crate::files::refresh`]; here it is driven: blocking steps run in the blocking pool,
 //! and between them at most two calls go out (the second only when the first one's answer was lost).
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -100,16 +99,10 @@ struct Unsaved {
 }
 
 impl TokenFlow {
-    /// `state` is the folder for our own notes and locks.
+    /// `state` keeps our own notes, in the folder of the locks.
     #[must_use]
-    pub fn new(state: &Path, clock: Clock) -> Self {
-        Self {
-            state: StateFile::new(state, Pauses::real()),
-            clock,
-            unsaved: Arc::default(),
-            open: watch::Sender::new(0),
-            ending: Arc::default(),
-        }
+    pub fn new(state: StateFile, clock: Clock) -> Self {
+        Self { state, clock, unsaved: Arc::default(), open: watch::Sender::new(0), ending: Arc::default() }
     }
 
     /// Reads a session's token file, after settling what a killed agent may have left behind.

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -48,6 +49,24 @@ pub struct InFlight {
     pub since: Timestamp,
 }
 
+/// A pause that the user asked for: it outlives the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// When it ends by itself, by the local clock; `None`: with `agentctl resume`.
+    pub until: Option<Timestamp>,
+}
+
+impl Pause {
+    /// How long it still lasts: `None`, it is over; `Some(None)`, until `agentctl resume`.
+    #[must_use]
+    pub fn left(self, now: Timestamp) -> Option<Option<Duration>> {
+        match self.until {
+            None => Some(None),
+            Some(until) => Some(Some(until.since(now))).filter(|_| until > now),
+        }
+    }
+}
+
 /// What is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -56,6 +75,8 @@ pub struct State {
     refused: Vec<Fingerprint>,
     #[serde(default)]
     in_flight: Vec<InFlight>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pause: Option<Pause>,
     /// What other versions keep here.
     #[serde(flatten)]
     others: Map<String, Value>,
@@ -87,6 +108,17 @@ impl State {
         self.land(token);
         self.in_flight.push(InFlight { token: token.clone(), since });
         keep_newest(&mut self.in_flight, MAX_IN_FLIGHT);
+    }
+
+    /// The pause that was asked for.
+    #[must_use]
+    pub const fn pause(&self) -> Option<Pause> {
+        self.pause
+    }
+
+    /// Remembers a pause, or its end.
+    pub const fn set_pause(&mut self, pause: Option<Pause>) {
+        self.pause = pause;
     }
 
     /// Notes that the call came to an outcome.
@@ -234,6 +266,19 @@ mod tests {
         assert_eq!((state.in_flight(&print("rt-secret")), finding), (None, None));
         assert_eq!(fs::metadata(file.path()).unwrap().mode() & 0o7777, 0o600);
         assert!(!fs::read_to_string(file.path()).unwrap().contains("rt-secret"));
+    }
+
+    #[test]
+    fn a_pause_is_known_to_the_next_process_until_its_end() {
+        let (_root, file) = fixture();
+        let ends = NOW.plus(Duration::from_secs(60));
+        for (until, left) in [(None, Some(None)), (Some(ends), Some(Some(Duration::from_secs(60)))), (Some(NOW), None)]
+        {
+            file.update(|s| s.set_pause(Some(Pause { until }))).unwrap();
+            assert_eq!(file.load().0.pause().unwrap().left(NOW), left);
+        }
+        file.update(|s| s.set_pause(None)).unwrap();
+        assert_eq!(file.load().0.pause(), None);
     }
 
     #[test]

@@ -224,7 +224,10 @@ fn pause_stops_renewing_and_resume_goes_on() {
     agent.ctl(&["pause", "--for", "1h"]).expect_success();
     let roles = agent.roles();
     assert!(within(Duration::from_secs(8), || (agent.roles() > roles).then_some(())).is_none(), "it went on");
+    agent.ctl(&["daemon", "restart"]).expect_success();
+    assert!(agent.status()["paused"].is_object(), "a restart does not end it");
     agent.ctl(&["resume"]).expect_success();
+    agent.ctl(&["credential-process", "--profile", "dev-sso"]).expect_success();
     eventually("renewed", LIMIT, || (agent.roles() > roles).then_some(()));
 }
 
