@@ -105,16 +105,21 @@ impl Config {
 
     fn read(&mut self, table: &DeTable<'_>, environment: &Environment) -> Result<(), Wrong> {
         for (key, value) in table {
-            match key.get_ref().as_ref() {
-                "keep" => self.settings.keep = list(value, string)?,
-                "inherit_network_env" => self.inherit_network_env = boolean(value)?,
-                "allow_uids" => self.allow_uids = list(value, uid)?,
-                "ca_bundle" => self.ca_bundle = Some(self.path_of(value, environment)?),
-                "https_proxy" => self.https_proxy = Some(Secret::new(string(value)?)),
-                "no_proxy" => self.no_proxy = Some(string(value)?),
-                "profiles" => self.profiles(value)?,
+            let name = key.get_ref().as_ref();
+            let taken = match name {
+                "keep" => list(value, string).map(|keep| self.settings.keep = keep),
+                "inherit_network_env" => boolean(value).map(|inherit| self.inherit_network_env = inherit),
+                "allow_uids" => list(value, uid).map(|uids| self.allow_uids = uids),
+                "ca_bundle" => self.path_of(value, environment).map(|path| self.ca_bundle = Some(path)),
+                "https_proxy" => string(value).map(|url| self.https_proxy = Some(Secret::new(url))),
+                "no_proxy" => string(value).map(|hosts| self.no_proxy = Some(hosts)),
+                "profiles" => {
+                    self.profiles(value)?;
+                    continue;
+                }
                 _ => return Err(unknown(key, &KEYS)),
-            }
+            };
+            taken.map_err(|wrong| wrong.of(name))?;
         }
         Ok(())
     }
@@ -123,8 +128,8 @@ impl Config {
         for (name, value) in self::table(value)? {
             for (key, value) in self::table(value)? {
                 match key.get_ref().as_ref() {
-                    "serve" if !boolean(value)? => drop(self.settings.refused.insert(name.get_ref().to_string())),
-                    "serve" => {}
+                    "serve" if boolean(value).map_err(|wrong| wrong.of("serve"))? => {}
+                    "serve" => drop(self.settings.refused.insert(name.get_ref().to_string())),
                     _ => return Err(unknown(key, &PROFILE_KEYS)),
                 }
             }
@@ -154,6 +159,13 @@ fn misconfigured(message: impl AsRef<str>, fix: impl AsRef<str>) -> Failure {
 struct Wrong {
     offset: usize,
     message: String,
+}
+
+impl Wrong {
+    /// The same, naming the key that has this value.
+    fn of(self, key: &str) -> Self {
+        Self { message: format!("{key}: {}", self.message), ..self }
+    }
 }
 
 impl From<toml::de::Error> for Wrong {
@@ -254,11 +266,11 @@ mod tests {
             ("keep = []\nkep = []", 2, "unknown key 'kep', did you mean 'keep'?"),
             ("zzzzzzzzzzz = 1", 1, "unknown key 'zzzzzzzzzzz', known keys: keep, inherit_network_env, allow_uids"),
             ("\n\n[profiles.a]\nserv = true", 4, "unknown key 'serv', did you mean 'serve'?"),
-            ("[profiles.a]\nserve = 1", 2, "true or false is wanted here, found: integer"),
-            ("keep = \"dev\"", 1, "a list in [ ] is wanted here, found: string"),
-            ("keep = [1]", 1, "a text in quotes is wanted here, found: integer"),
-            ("allow_uids = [-1]", 1, "a user id (a number) is wanted here"),
-            ("no_proxy = \"\"", 1, "this text must not be empty"),
+            ("[profiles.a]\nserve = 1", 2, "serve: true or false is wanted here, found: integer"),
+            ("keep = \"dev\"", 1, "keep: a list in [ ] is wanted here, found: string"),
+            ("keep = [1]", 1, "keep: a text in quotes is wanted here, found: integer"),
+            ("allow_uids = [-1]", 1, "allow_uids: a user id (a number) is wanted here"),
+            ("no_proxy = \"\"", 1, "no_proxy: this text must not be empty"),
             ("profiles = 1", 1, "a table is wanted here"),
             ("\nkeep = [", 2, ""),
             ("keep = []\nkeep = []", 2, "duplicate key"),
