@@ -187,6 +187,8 @@ pub struct Node {
     pub waiters: Waiters,
     /// Dependents that wait for this entry's credential.
     pub pulled_by: BTreeSet<NodeId>,
+    /// When the first of what they hold ends, as they last said; never later than that.
+    pub pulled_until: Option<Timestamp>,
     /// Those of them for which a caller waits with nothing valid in hand, as they last said.
     pub pulled_urgently_by: BTreeSet<NodeId>,
     /// When it was last asked for.
@@ -233,6 +235,7 @@ impl Node {
             waiters: Waiters::new(),
             pulled_by: BTreeSet::new(),
             pulled_urgently_by: BTreeSet::new(),
+            pulled_until: None,
             demanded_at: None,
             usual_life: None,
             always: false,
@@ -363,6 +366,14 @@ impl Node {
         if self.trouble.as_ref().is_some_and(|t| classes.contains(&t.failure.class)) {
             self.trouble = None;
         }
+    }
+
+    /// When what would lapse without this entry ends: its own credential or, where that has ended, what its dependents
+    /// hold.
+    #[must_use]
+    pub fn at_stake_until(&self, server_now: Timestamp) -> Option<Timestamp> {
+        let own = self.valid(server_now).map(|(held, _)| held.credential.expires_at());
+        own.or(self.pulled_until).filter(|end| *end > server_now)
     }
 
     /// The way to AWS works again.

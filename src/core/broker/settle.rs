@@ -9,7 +9,6 @@ use crate::core::session;
 use crate::core::time::{Moment, Tick, Timestamp};
 use crate::core::waiters::{Answer, Fate, Offer};
 use crate::core::{credential::Credential, node::Node};
-use std::time::Duration;
 
 /// What an entry is doing about its credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +66,7 @@ impl Broker {
         self.settle(id, now);
         let pulled = self.nodes.get_mut(&id).map(|n| {
             n.pulled_urgently_by.clear();
+            n.pulled_until = None;
             std::mem::take(&mut n.pulled_by)
         });
         for dependent in pulled.unwrap_or_default() {
@@ -164,16 +164,9 @@ impl Broker {
     }
 
     fn pressure(&self, id: NodeId, now: Moment) -> Pressure {
-        Pressure { left: self.life_at_stake(id, now), urgent: self.is_urgent(id, now) }
-    }
-
-    /// The life left of this entry's credential or, where that has ended, the shortest of those that wait for it.
-    fn life_at_stake(&self, id: NodeId, now: Moment) -> Option<Duration> {
-        let node = self.nodes.get(&id)?;
-        match node.valid(self.time_for(id, now)) {
-            Some((_, left)) => Some(left),
-            None => node.pulled_by.iter().filter_map(|dependent| self.life_at_stake(*dependent, now)).min(),
-        }
+        let server_now = self.time_for(id, now);
+        let until = self.nodes.get(&id).and_then(|node| node.at_stake_until(server_now));
+        Pressure { left: until.map(|end| end.since(server_now)), urgent: self.is_urgent(id, now) }
     }
 
     /// The upstream first, then pace, then the portal's gate; then the fetch starts.
@@ -253,11 +246,13 @@ impl Broker {
             enough.then(|| Supply::Ready(held.credential.clone(), held.generation))
         };
         let urgent = self.is_urgent(dependent, now);
+        let until = self.nodes.get(&dependent).and_then(|n| n.at_stake_until(self.time_for(dependent, now)));
         let Some(node) = self.nodes.get_mut(&upstream) else { return Supply::Pending };
         if let Some(supply) = ready(node, true) {
             return supply;
         }
         node.pulled_by.insert(dependent);
+        node.pulled_until = [node.pulled_until, until].into_iter().flatten().min();
         if urgent {
             node.pulled_urgently_by.insert(dependent);
         } else {
