@@ -181,6 +181,8 @@ pub struct Node {
     pub trouble: Option<Trouble>,
     /// A renewal that is wanted whatever the window says.
     pub forced: Option<Why>,
+    /// A forced renewal that is owed until one succeeds or its key ends, whatever else is tried meanwhile.
+    pub owed: Option<Why>,
     /// When a person last asked for a renewal: an attempt that began later has served them.
     pub by_hand_at: Tick,
     /// Who waits.
@@ -197,7 +199,7 @@ pub struct Node {
     pub usual_life: Option<Duration>,
     /// Named in `keep`.
     pub always: bool,
-    /// No profile leads here any more: it goes when its fetch has ended.
+    /// No profile leads here any more: nothing is fetched, and it goes when what is under way has ended.
     pub unnamed: bool,
     /// When the last call began.
     pub called_at: Option<Tick>,
@@ -231,6 +233,7 @@ impl Node {
             flight: None,
             trouble: None,
             forced: None,
+            owed: None,
             by_hand_at: Tick::default(),
             waiters: Waiters::new(),
             pulled_by: BTreeSet::new(),
@@ -272,6 +275,7 @@ impl Node {
         self.held = Some(Held { credential, lifetime, window, generation: self.generations });
         self.trouble = None;
         self.forced = None;
+        self.owed = None;
         self.renewed_at = Some(now.tick);
     }
 
@@ -306,11 +310,16 @@ impl Node {
         by_state.max(self.forced)
     }
 
-    /// A fetch that was forced did not come about: it is wanted still, though no fact shows it. But for one by hand:
-    /// that person learns of the failure.
-    pub fn force_again(&mut self, why: Why) {
-        if self.held.is_some() && matches!(why, Why::Rejected | Why::ClockStep) {
-            self.forced = self.forced.max(Some(why));
+    /// Forces a renewal that is wanted until one succeeds, though no fact shows it.
+    pub fn owe(&mut self, why: Why) {
+        self.owed = self.owed.max(Some(why));
+        self.forced = self.forced.max(Some(why));
+    }
+
+    /// A fetch did not come about: what was owed before it is owed still.
+    pub fn force_again(&mut self) {
+        if self.held.is_some() {
+            self.forced = self.forced.max(self.owed);
         }
     }
 

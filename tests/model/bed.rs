@@ -24,6 +24,7 @@ pub(crate) enum Ending {
     LoggedOut,
     TokenRefused,
     Failed(u8, Option<Duration>),
+    NotSent(u8),
 }
 
 pub(crate) struct Bed {
@@ -34,6 +35,8 @@ pub(crate) struct Bed {
     in_flight: BTreeSet<NodeId>,
     reads: Vec<NodeId>,
     waiting: BTreeMap<WaiterId, ProfileRef>,
+    /// Those who wait, by when they must be answered.
+    deadlines: BTreeSet<(Tick, WaiterId)>,
     last_key: String,
     made: u64,
     steps: usize,
@@ -42,6 +45,10 @@ pub(crate) struct Bed {
 
 fn world(name: &str) -> Arc<World> {
     Arc::new(World { config_file: format!("/{name}").into(), ..World::default() })
+}
+
+fn planned(class: u8) -> Failure {
+    Failure::new(FailureClass::ALL[usize::from(class)], "planned", "")
 }
 
 fn chain(world: &Arc<World>, session: u8, role: u8, depth: u8) -> Chain {
@@ -71,6 +78,7 @@ impl Bed {
             in_flight: BTreeSet::new(),
             reads: Vec::new(),
             waiting: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
             last_key: String::new(),
             made: 0,
             steps: 0,
@@ -99,8 +107,11 @@ impl Bed {
                 Action::Answer(waiter, answer) => self.answered(waiter, &answer),
             }
         }
-        if self.broker.next_wake().is_none() && !self.waiting.is_empty() {
-            self.fail("somebody waits and no wake is planned".to_owned());
+        let next = self.broker.next_wake();
+        if let Some((deadline, waiter)) = self.deadlines.first()
+            && next.is_none_or(|next| next > *deadline)
+        {
+            self.fail(format!("{waiter:?} is to be answered by {deadline:?}, the next wake is {next:?}"));
         }
     }
 
@@ -108,6 +119,7 @@ impl Bed {
         let Some(profile) = self.waiting.remove(&waiter) else {
             return self.fail(format!("{waiter:?} waits no longer and is answered"));
         };
+        self.deadlines.retain(|(_, w)| *w != waiter);
         if let Answer::Credentials(c) = answer {
             self.last_key.clone_from(&c.access_key_id);
             if !c.access_key_id.starts_with(&profile.world.config_file.display().to_string()) {
@@ -124,6 +136,11 @@ impl Bed {
         if self.broker.next_wake().is_some_and(|at| at <= self.now.tick && self.now.tick.as_millis() < u64::MAX) {
             self.fail(format!("busy loop at {:?}: {:?}", self.now.tick, self.broker.next_wake()));
         }
+        if let Some((deadline, waiter)) = self.deadlines.first()
+            && *deadline <= self.now.tick
+        {
+            self.fail(format!("{waiter:?} was to be answered by {deadline:?} and it is {:?}", self.now.tick));
+        }
     }
 
     pub(crate) fn pass(&mut self, wall_ms: i64, tick_ms: i64) {
@@ -135,22 +152,30 @@ impl Bed {
         ProfileRef { world: Arc::clone(&self.worlds[usize::from(n / 8 % 2)]), name: format!("p{}", n % 8) }
     }
 
-    fn waiter(&mut self, profile: &ProfileRef) -> WaiterId {
+    fn waiter(&mut self, profile: &ProfileRef, wait: Duration) -> WaiterId {
         self.made += 1;
         self.waiting.insert(WaiterId(self.made), profile.clone());
+        self.deadlines.insert((self.now.tick.plus(wait), WaiterId(self.made)));
         WaiterId(self.made)
     }
 
-    pub(crate) fn demand(&mut self, profile: u8, min_ttl: Duration, wait: Duration, consumer: Option<u8>) {
+    pub(crate) fn demand(
+        &mut self,
+        profile: u8,
+        min_ttl: Duration,
+        wait: Duration,
+        consumer: Option<u8>,
+        last_ask: bool,
+    ) {
         let profile = self.profile(profile);
-        let waiter = self.waiter(&profile);
+        let waiter = self.waiter(&profile, wait);
         let consumer = consumer.map(|c| c.to_string());
-        self.step(Event::Demand(Demand { waiter, profile, min_ttl, wait, last_ask: false, consumer }));
+        self.step(Event::Demand(Demand { waiter, profile, min_ttl, wait, last_ask, consumer }));
     }
 
     pub(crate) fn refresh(&mut self, profile: u8, wait: Duration, since: Option<u64>) {
         let profile = self.profile(profile);
-        let waiter = self.waiter(&profile);
+        let waiter = self.waiter(&profile, wait);
         self.step(Event::Refresh { waiter, profile, wait, since: since.map(Tick::from_millis) });
     }
 
@@ -161,6 +186,7 @@ impl Bed {
 
     pub(crate) fn leave(&mut self, which: u8) {
         let waiter = WaiterId(self.made.saturating_sub(u64::from(which % 16)));
+        self.deadlines.retain(|(_, w)| *w != waiter);
         self.step(Event::Leave(waiter));
         self.waiting.remove(&waiter);
     }
@@ -197,9 +223,9 @@ impl Bed {
             Ending::LoggedOut => Outcome::LoggedOut,
             Ending::TokenRefused => Outcome::Failed(Verdict::TokenRefused),
             Ending::Failed(class, retry_after) => {
-                let failure = Failure::new(FailureClass::ALL[usize::from(class)], "planned", "");
-                Outcome::Failed(Verdict::Failed { failure, retry_after })
+                Outcome::Failed(Verdict::Failed { failure: planned(class), retry_after })
             }
+            Ending::NotSent(class) => Outcome::NotSent(planned(class)),
         }
     }
 
@@ -274,6 +300,10 @@ impl Bed {
     pub(crate) fn settings(&mut self, keep: u8, refused: u8) {
         let some = |bits: u8| (0..8).filter(|n| bits & 1 << n != 0).map(|n| format!("p{n}")).collect();
         self.step(Event::Settings(Settings { keep: some(keep), refused: some(refused & keep) }));
+    }
+
+    pub(crate) fn network_changed(&mut self) {
+        self.step(Event::NetworkChanged);
     }
 
     pub(crate) fn pause(&mut self, span: Option<Duration>) {

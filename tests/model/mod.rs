@@ -24,6 +24,7 @@ enum Op {
         min_ttl: Duration,
         wait: Duration,
         consumer: Option<u8>,
+        last_ask: bool,
     },
     Refresh {
         profile: u8,
@@ -70,6 +71,7 @@ enum Op {
         keep: u8,
         refused: u8,
     },
+    NetworkChanged,
     Pause(Option<Duration>),
     Resume,
 }
@@ -116,6 +118,7 @@ fn ending() -> impl Strategy<Value = Ending> {
         1 => Just(Ending::LoggedOut),
         2 => Just(Ending::TokenRefused),
         4 => (0u8..11, prop::option::of(span())).prop_map(|(class, after)| Ending::Failed(class, after)),
+        1 => (0u8..11).prop_map(Ending::NotSent),
     ]
 }
 
@@ -124,8 +127,9 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => Just(Op::Tick),
         6 => pass(),
-        8 => (any::<u8>(), min_ttl, span(), prop::option::of(0u8..3))
-            .prop_map(|(profile, min_ttl, wait, consumer)| Op::Demand { profile, min_ttl, wait, consumer }),
+        8 => (any::<u8>(), min_ttl, span(), prop::option::of(0u8..3), any::<bool>()).prop_map(
+            |(profile, min_ttl, wait, consumer, last_ask)| Op::Demand { profile, min_ttl, wait, consumer, last_ask }
+        ),
         2 => (any::<u8>(), span(), prop::option::of(any::<u64>()))
             .prop_map(|(profile, wait, since)| Op::Refresh { profile, wait, since }),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(profile, last)| Op::Rejected { profile, last }),
@@ -138,6 +142,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0u32..30, 0u8..8, life()).prop_map(|(node, kind, life)| Op::ReadNonsense { node, kind, life }),
         1 => (0u8..2, 0u8..6).prop_map(|(world, variant)| Op::Config { world, variant }),
         1 => (any::<u8>(), any::<u8>()).prop_map(|(keep, refused)| Op::Settings { keep, refused }),
+        1 => Just(Op::NetworkChanged),
         1 => prop::option::of(span()).prop_map(Op::Pause),
         1 => Just(Op::Resume),
     ]
@@ -149,7 +154,9 @@ fn run(ops: &[Op]) -> Result<usize, String> {
         match op.clone() {
             Op::Tick => bed.tick(),
             Op::Pass { wall_ms, tick_ms } => bed.pass(wall_ms, tick_ms),
-            Op::Demand { profile, min_ttl, wait, consumer } => bed.demand(profile, min_ttl, wait, consumer),
+            Op::Demand { profile, min_ttl, wait, consumer, last_ask } => {
+                bed.demand(profile, min_ttl, wait, consumer, last_ask);
+            }
             Op::Refresh { profile, wait, since } => bed.refresh(profile, wait, since),
             Op::Rejected { profile, last } => bed.rejected(profile, last),
             Op::Leave { which } => bed.leave(which),
@@ -159,6 +166,7 @@ fn run(ops: &[Op]) -> Result<usize, String> {
             Op::ReadNonsense { node, kind, life } => bed.read_nonsense(node, kind, life),
             Op::Config { world, variant } => bed.config(world, variant),
             Op::Settings { keep, refused } => bed.settings(keep, refused),
+            Op::NetworkChanged => bed.network_changed(),
             Op::Pause(span) => bed.pause(span),
             Op::Resume => bed.resume(),
         }

@@ -20,10 +20,11 @@ pub(crate) struct Caller {
     pub(crate) profile: usize,
     pub(crate) began: i64,
     pub(crate) min_ttl: Duration,
-    consumer: Option<String>,
+    pub(crate) consumer: Option<String>,
     /// A renewal rather than credentials.
     renewal: bool,
     since: Option<Tick>,
+    pub(crate) first_asked: Tick,
 }
 
 impl Caller {
@@ -51,12 +52,15 @@ impl Sim {
                 consumer,
                 renewal: self.rng.u8(..50) == 0,
                 since: None,
+                first_asked: self.clocks.tick(),
             };
             self.send(caller);
         }
         if self.rng.u8(..50) == 0
-            && let Some(access_key_id) = self.checks.last_served(profile)
+            && let Some(serial) = self.checks.last_served(profile)
         {
+            self.key_rejected(profile, serial);
+            let access_key_id = format!("ASIA-{serial}");
             let profile = self.estate.reference(profile);
             self.step(Event::Rejected { profile, access_key_id });
         }
@@ -67,12 +71,15 @@ impl Sim {
         self.waiters_made += 1;
         let (number, waiter) = (self.waiters_made, WaiterId(self.waiters_made));
         let profile = self.estate.reference(caller.profile);
+        self.checks.key_asked(self.estate.profiles[caller.profile].key, self.clocks.tick());
         self.checks.asked(number, caller.profile, self.clocks.tick().plus(HELD), self.clocks.t);
         let event = if caller.renewal {
             Event::Refresh { waiter, profile, wait: HELD, since: caller.since }
         } else {
             let (min_ttl, consumer) = (caller.min_ttl, caller.consumer.clone());
-            Event::Demand(Demand { waiter, profile, min_ttl, wait: HELD, last_ask: false, consumer })
+            self.key_seems_rejected(&caller);
+            let last_ask = self.clocks.t - caller.began > GIVES_UP - 1500;
+            Event::Demand(Demand { waiter, profile, min_ttl, wait: HELD, last_ask, consumer })
         };
         self.callers.insert(number, caller);
         if self.rng.u8(..50) == 0 {
@@ -84,7 +91,8 @@ impl Sim {
 
     pub(crate) fn leave(&mut self, number: u64) {
         if self.callers.remove(&number).is_some() {
-            // It may be overdue after a sleep and be answered in this very step.
+            // It may be overdue after a sleep and be answered in this very step, or not.
+            self.checks.leaves(number);
             self.step(Event::Leave(WaiterId(number)));
             self.checks.left(number);
         }
@@ -124,7 +132,8 @@ impl Sim {
                 // Some clients do not take no for an answer.
                 if self.rng.u8(..3) == 0 {
                     let ms = self.rng.i64(500..30_000);
-                    let again = Caller { since: None, began: self.clocks.t + ms, renewal: false, ..caller };
+                    let (began, first_asked) = (self.clocks.t + ms, self.clocks.tick());
+                    let again = Caller { since: None, began, renewal: false, first_asked, ..caller };
                     self.waiters_made += 1;
                     self.callers.insert(self.waiters_made, again);
                     self.after(ms, Due::Poll(self.waiters_made));

@@ -1,12 +1,16 @@
 //! What must hold, looked at with every step. The first violation ends the run.
+//!
+//! Here: whoever asks is answered in time and as well as can be. In [`calls`]: what is asked of AWS. In [`keeping`]:
+//! what must come about although nobody asks.
+
+mod calls;
+mod keeping;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_credential_agent::core::broker::{Fetch, Outcome};
-use aws_credential_agent::core::classify::Verdict;
-use aws_credential_agent::core::credential::{Credential, RoleCredentials};
+use aws_credential_agent::core::credential::RoleCredentials;
 use aws_credential_agent::core::failure::FailureClass;
-use aws_credential_agent::core::node::{NodeId, Why};
+use aws_credential_agent::core::schedule::SPACING;
 use aws_credential_agent::core::status::Kept;
 use aws_credential_agent::core::time::{Tick, Timestamp};
 use aws_credential_agent::core::waiters::Refusal;
@@ -16,6 +20,7 @@ use super::estate::{Estate, HOUR, MINUTE};
 use super::files::number;
 use super::flights::{Flight, Purpose};
 use super::run::{Due, Sim};
+use calls::Calls;
 
 /// The header's seconds, latency and the tolerance within which the local clock is believed.
 const CLOCK_SLACK: i64 = 31_000;
@@ -34,35 +39,45 @@ pub(crate) struct Checks {
     pub(crate) problem: Option<String>,
     deadlines: BTreeSet<(Tick, u64)>,
     waiting: BTreeMap<u64, Tick>,
-    in_flight: BTreeSet<NodeId>,
-    last_call: BTreeMap<NodeId, Tick>,
-    buckets: BTreeMap<(usize, u8), u64>,
+    calls: Calls,
     issued: Vec<Issued>,
     /// What the broker was given last for each key, while it has no reason to have lost it.
     held: Vec<Option<u32>>,
+    /// When each key may have been forgotten with its entry.
+    forgotten_at: Vec<i64>,
+    /// What came last for each key, and when.
+    got: Vec<Option<(u32, Tick)>>,
+    /// The key that each consumer of a role has.
+    consumed: BTreeMap<(usize, String), u32>,
+    /// Keys that AWS refuses and that are yet to be replaced, and since when.
+    owed: BTreeMap<usize, i64>,
     /// When each access token was received, if it was issued then.
     tokens: BTreeMap<u32, i64>,
+    /// The end of the last token that a renewal of each session gave, and when it came, if AWS issued it then.
+    own_token: Vec<Option<(i64, Option<i64>)>>,
     served: Vec<Option<u32>>,
     asked: Vec<Vec<i64>>,
+    last_asked: Vec<Option<Tick>>,
+    /// When a client last said of each role's key that AWS refuses it, or seemed to.
+    rejected_at: Vec<Option<i64>>,
     logged_out_at: BTreeMap<usize, i64>,
     refused_grants: BTreeSet<u32>,
     /// The clocks were stepped or the machine slept; and it was frozen, with no answer of AWS since.
     clock_troubled_at: i64,
     frozen_unknown: bool,
     refresh_at: BTreeMap<(Option<String>, String), (String, Timestamp, Timestamp)>,
-    /// When an entry was last renewed because of a refused key, which key, and whether that failed.
-    forced: BTreeMap<NodeId, (i64, u32, bool)>,
-    /// When AWS last denied an entry its credential.
-    denied_at: BTreeMap<NodeId, i64>,
-    /// The last event that may end a memory of denials: a config, a token.
-    news_at: i64,
     second: (i64, u32),
 }
 
 impl Checks {
-    pub(crate) fn new(keys: usize, profiles: usize) -> Self {
+    pub(crate) fn new(sessions: usize, keys: usize, profiles: usize) -> Self {
         Self {
             held: vec![None; keys],
+            own_token: vec![None; sessions],
+            forgotten_at: vec![0; keys],
+            got: vec![None; keys],
+            last_asked: vec![None; keys],
+            rejected_at: vec![None; keys],
             served: vec![None; profiles],
             asked: vec![Vec::new(); profiles],
             ..Self::default()
@@ -94,10 +109,14 @@ impl Checks {
         }
     }
 
-    pub(crate) fn left(&mut self, waiter: u64) {
-        if let Some(deadline) = self.waiting.remove(&waiter) {
-            self.deadlines.remove(&(deadline, waiter));
+    pub(crate) fn leaves(&mut self, waiter: u64) {
+        if let Some(deadline) = self.waiting.get(&waiter) {
+            self.deadlines.remove(&(*deadline, waiter));
         }
+    }
+
+    pub(crate) fn left(&mut self, waiter: u64) {
+        self.waiting.remove(&waiter);
     }
 
     pub(crate) fn answered(&mut self, waiter: u64) {
@@ -138,8 +157,8 @@ impl Checks {
         self.issued[serial as usize - 1].ends
     }
 
-    pub(crate) fn last_served(&self, profile: usize) -> Option<String> {
-        self.served[profile].map(|serial| format!("ASIA-{serial}"))
+    pub(crate) fn last_served(&self, profile: usize) -> Option<u32> {
+        self.served[profile]
     }
 
     pub(crate) fn grant_was_refused(&mut self, refresh: Option<u32>) {
@@ -155,18 +174,18 @@ impl Checks {
         for (key, held) in self.held.iter_mut().enumerate() {
             if estate.keys[key].session == session {
                 *held = None;
+                self.owed.remove(&key);
             }
         }
     }
 
     /// A profile that led to these keys means something else now: they may be forgotten.
-    pub(crate) fn may_forget(&mut self, keys: Vec<usize>) {
-        keys.into_iter().for_each(|key| self.held[key] = None);
-    }
-
-    /// A config or token came: denials may be forgotten.
-    pub(crate) fn news(&mut self, t: i64) {
-        self.news_at = t;
+    pub(crate) fn may_forget(&mut self, keys: Vec<usize>, t: i64) {
+        for key in keys {
+            self.forgotten_at[key] = t;
+            self.held[key] = None;
+            self.owed.remove(&key);
+        }
     }
 
     pub(crate) fn clock_troubled(&mut self, t: i64) {
@@ -176,99 +195,6 @@ impl Checks {
     pub(crate) fn frozen(&mut self, t: i64) {
         self.clock_troubled_at = t;
         self.frozen_unknown = true;
-    }
-
-    pub(crate) fn fetch_began(&mut self, fetch: &Fetch, purpose: Purpose, endpoint: (usize, u8), now: (i64, Tick)) {
-        let (t, tick) = now;
-        if !self.in_flight.insert(fetch.node) {
-            self.fail(format!("a second fetch of {:?} ({}) while one is under way", fetch.node, fetch.link));
-        }
-        if let Some(last) = self.last_call.insert(fetch.node, tick)
-            && tick.since(last).as_millis() < 2000
-        {
-            self.fail(format!("two calls for {} within 2 s", fetch.link));
-        }
-        let full_at = self.buckets.entry(endpoint).or_default();
-        *full_at = (*full_at).max(tick.as_millis()) + 200;
-        if *full_at - tick.as_millis() > 2000 {
-            self.fail(format!("more than 5 calls a second, burst 10, at {endpoint:?}"));
-        }
-        match purpose {
-            Purpose::Session { held, .. } => {
-                if self.grant_refused(held.refresh) {
-                    self.fail(format!("a refresh token that AWS refused is to be sent again: {:?}", held.refresh));
-                }
-                if fetch.why == Why::Window.words() {
-                    let received = self.tokens.get(&held.access);
-                    let limit = window(received.map(|r| held.ends - r), false);
-                    self.window_holds(held.ends - t, limit, fetch, t);
-                }
-            }
-            Purpose::Role { key, .. } | Purpose::Assume { key, .. } => self.role_began(fetch, key, t),
-        }
-    }
-
-    fn role_began(&mut self, fetch: &Fetch, key: usize, t: i64) {
-        let held = self.held[key].map(|serial| self.issued[serial as usize - 1]);
-        if fetch.why == Why::Rejected.words() {
-            let serial = self.held[key].unwrap_or(0);
-            // Once per key, but for one that failed; new keys are 30 s apart. (0: not known after an edit.)
-            if let Some((at, last, failed)) = self.forced.insert(fetch.node, (t, serial, false))
-                && if serial == last || serial == 0 { serial != 0 && !failed } else { t - at < 29_999 }
-            {
-                self.fail(format!("{} forced {} s after the last time, key {serial}", fetch.link, (t - at) / 1000));
-            }
-        }
-        if let Some(denied_at) = self.denied_at.get(&fetch.node)
-            && fetch.why != Why::ByHand.words()
-            && t - denied_at < 5 * MINUTE - 1000
-            && self.news_at.max(self.clock_troubled_at) + 25_000 <= *denied_at
-        {
-            self.fail(format!("{} is fetched {} s after AWS denied it", fetch.link, (t - denied_at) / 1000));
-        }
-        let Some(held) = held else { return };
-        let left = held.ends - t;
-        if fetch.why == Why::Window.words() {
-            self.window_holds(left, window(Some(held.ends - held.at), true), fetch, t);
-        }
-        let clock_ok = held.at > self.clock_troubled_at;
-        if fetch.why == Why::Missing.words() && left > CLOCK_SLACK && clock_ok {
-            self.fail(format!("{} is fetched as missing although one with {left} ms is held", fetch.link));
-        }
-    }
-
-    fn window_holds(&mut self, left: i64, limit: i64, fetch: &Fetch, t: i64) {
-        if left > limit + CLOCK_SLACK && t - self.clock_troubled_at > HOUR {
-            self.fail(format!("{} is renewed {left} ms before its end, its window is {limit} ms", fetch.link));
-        }
-    }
-
-    pub(crate) fn fetch_ended(&mut self, flight: &Flight, outcome: &Outcome, dated: bool, t: i64) {
-        self.in_flight.remove(&flight.node);
-        if dated {
-            self.frozen_unknown = false;
-        }
-        if let Some((_, _, failed)) = self.forced.get_mut(&flight.node) {
-            *failed = !matches!(outcome, Outcome::Got { .. });
-        }
-        if matches!(outcome, Outcome::Failed(Verdict::Failed { failure, .. }) if failure.class == FailureClass::AccessDenied)
-        {
-            self.denied_at.insert(flight.node, t);
-        }
-        match (outcome, flight.purpose) {
-            (Outcome::Failed(Verdict::TokenRefused), _) => {
-                // The one retry need not keep its distance.
-                self.last_call.remove(&flight.node);
-            }
-            (Outcome::Got { credential: Credential::Token(token), issued_now: true }, _) => {
-                self.tokens.insert(number(token.access_token.expose()), t);
-            }
-            (
-                Outcome::Got { credential: Credential::Role(role), .. },
-                Purpose::Role { key, .. } | Purpose::Assume { key, .. },
-            ) => self.held[key] = Some(number(&role.access_key_id)),
-            _ => {}
-        }
     }
 
     pub(crate) fn forget_if_logged_out(&mut self, flight: &Flight, session: usize) {
@@ -297,9 +223,12 @@ impl Sim {
         let serial = number(&credentials.access_key_id);
         let issued = self.checks.issued[serial as usize - 1];
         let plan = &self.estate.profiles[n];
-        if issued.key != plan.key || plan.removed {
+        if issued.key != plan.key {
             let (name, key) = (plan.name.clone(), plan.key);
             return self.checks.fail(format!("profile {name} got a key of role {} instead of {key}", issued.key));
+        }
+        if !self.is_served(n) {
+            return self.checks.fail(format!("profile {n} is not to be served and got a key"));
         }
         let left = issued.ends - t;
         let slack = if self.clocks.wall_ahead.abs() < 30_000 { (-self.clocks.wall_ahead).max(0) } else { 2000 };
@@ -307,6 +236,9 @@ impl Sim {
             return self.checks.fail(format!("profile {n} got a key that ended {} ms ago", -left));
         }
         self.checks.served[n] = Some(serial);
+        if let Some(consumer) = &caller.consumer {
+            self.checks.consumed.insert((plan.key, consumer.clone()), serial);
+        }
         let keeps = HOUR.min(issued.ends - issued.at);
         let (early, late) = (t - keeps * 9 / 10, t - keeps * 6 / 10);
         let early = early.max(self.profile_changed_at(n));
@@ -330,27 +262,26 @@ impl Sim {
         self.estate.keys[self.estate.profiles[profile].key].up.is_none()
     }
 
+    /// Renewed now or within the last 2 s before the first ask, and until then.
     pub(crate) fn check_renewed(&mut self, caller: &Caller, ends: i64) {
-        let t = self.clocks.t;
-        let key = self.estate.profiles[caller.profile].key;
-        let fresh = self.checks.held[key].map(|serial| self.checks.issued[serial as usize - 1]);
-        // An answer that was on its way while the machine slept is new here, however old it is.
-        let old = |at: i64| at < caller.began - 2000 - 20_000 && at > self.checks.clock_troubled_at;
-        if fresh.is_some_and(|i| i.ends != ends || old(i.at)) {
-            self.checks.fail(format!("profile {} was not renewed: {fresh:?}, said {ends} at {t}", caller.profile));
+        let n = caller.profile;
+        let got = self.checks.got[self.estate.profiles[n].key];
+        let renewed = got
+            .is_some_and(|(serial, at)| self.checks.ends_of(serial) == ends && at.plus(SPACING) >= caller.first_asked);
+        if !renewed || !self.is_served(n) {
+            let first = caller.first_asked;
+            self.checks.fail(format!("profile {n} was not renewed: {got:?}, asked at {first:?}, said {ends}"));
         }
     }
 
     /// An error, or no answer for so long that the client gave up (`None`).
     pub(crate) fn check_refused(&mut self, caller: &Caller, refusal: Option<&Refusal>) {
         let (t, n) = (self.clocks.t, caller.profile);
-        let plan = &self.estate.profiles[n];
-        let not_served = self.settings.refused.contains(&plan.name);
-        if plan.removed || not_served {
+        if !self.is_served(n) {
             return;
         }
         let text = refusal.map_or_else(|| "no answer in time".to_owned(), |r| r.failure.line());
-        let key = plan.key;
+        let key = self.estate.profiles[n].key;
         if refusal.is_some_and(|r| r.failure.class == FailureClass::NeedsLogin) {
             self.stats.needs_login += 1;
             if !self.may_need_login(self.estate.keys[key].session) {
@@ -360,17 +291,22 @@ impl Sim {
                 return self.checks.fail(problem);
             }
         }
-        if caller.is_renewal() {
-            return;
-        }
-        if let Some(serial) = self.checks.held[key] {
+        if let Some(serial) = self.checks.held[key].filter(|_| !caller.is_renewal()) {
             let held = self.checks.issued[serial as usize - 1];
             if held.ends - t > CLOCK_SLACK && held.at > self.checks.clock_troubled_at {
                 return self.checks.fail(format!("a key with {} ms is withheld: {text}", held.ends - t));
             }
         }
         let age = self.path_age(n);
-        if age > 30_000 {
+        // Not even by hand is a throttle cut short, our own choice of its length neither.
+        let throttled = refusal.is_some_and(|r| r.failure.class == FailureClass::Throttled);
+        let site = self.estate.sessions[self.estate.keys[key].session].site;
+        if caller.is_renewal() && throttled && t - self.sites[site].throttled_at < 5 * MINUTE {
+            return;
+        }
+        // A renewal by hand ends with the first attempt that was made for it.
+        let since = if caller.is_renewal() { caller.began } else { t };
+        if age > 30_000 && !self.has_just_failed(key, since) {
             self.checks.fail(format!("profile {n} got an error although a path has existed for {age} ms: {text}"));
         }
     }
@@ -385,7 +321,7 @@ impl Sim {
             None => true,
             Some(token) => match token.refresh {
                 Some(refresh) => self.checks.refused_grants.contains(&refresh) || token.registration_ends <= t,
-                None => token.ends <= t + CLOCK_SLACK || self.paths.refused_access.contains(&token.access),
+                None => token.ends <= t + CLOCK_SLACK || self.paths.is_refused(token.access, t),
             },
         })
     }

@@ -44,6 +44,8 @@ pub(crate) struct Estate {
     pub(crate) profiles: Vec<ProfilePlan>,
     pub(crate) by_link: BTreeMap<Link, usize>,
     pub(crate) by_session: BTreeMap<(Arc<World>, Link), usize>,
+    /// The world whose config file is being written: it is read as empty.
+    pub(crate) blank: Option<usize>,
 }
 
 /// World and site of each session. World 1 is not the daemon's own.
@@ -64,6 +66,7 @@ impl Estate {
             profiles: Vec::new(),
             by_link: BTreeMap::new(),
             by_session: BTreeMap::new(),
+            blank: None,
         };
         let numbers: BTreeMap<_, _> = estate
             .sessions
@@ -124,10 +127,16 @@ impl Estate {
         all
     }
 
+    /// Whether the config files, as they are now, have this profile.
+    pub(crate) fn has(&self, profile: usize) -> bool {
+        let plan = &self.profiles[profile];
+        !plan.removed && self.blank != Some(plan.world)
+    }
+
     pub(crate) fn config(&self, world: usize) -> WorldConfig {
-        let profiles = self.profiles.iter().filter(|p| p.world == world && !p.removed);
-        let profiles =
-            profiles.map(|p| (p.name.clone(), Profile { source: Ok(self.chain(p.key)), region: None })).collect();
+        let there = (0..self.profiles.len()).filter(|n| self.profiles[*n].world == world && self.has(*n));
+        let profile = |plan: &ProfilePlan| Profile { source: Ok(self.chain(plan.key)), region: None };
+        let profiles = there.map(|n| &self.profiles[n]).map(|plan| (plan.name.clone(), profile(plan))).collect();
         WorldConfig { profiles, findings: Vec::new() }
     }
 

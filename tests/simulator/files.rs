@@ -48,6 +48,7 @@ pub(crate) fn number(text: &str) -> u32 {
 impl Sim {
     pub(crate) fn log_in(&mut self, session: usize) {
         let t = self.clocks.t;
+        self.checks.news(session, t);
         let ends = t + self.rng.i64(4..40) * HOUR;
         let token = self.sites[self.estate.sessions[session].site].login(t, ends);
         self.stats.logins += 1;
@@ -59,8 +60,7 @@ impl Sim {
         self.note_paths();
         let store = &mut self.stores[session];
         let t = self.clocks.t;
-        self.checks.news(t);
-        store.before.retain(|(at, _)| t - at < MINUTE);
+        store.before.retain(|(at, _)| t - at < HOUR);
         store.before.push((t, store.token));
         store.token = token;
         store.torn = false;
@@ -120,6 +120,7 @@ impl Sim {
         if self.stores[session].token.is_none() {
             return;
         }
+        self.checks.news(session, self.clocks.t);
         if self.rng.u8(..3) == 0 {
             // Truncated first, written later: botocore and the CLI do so.
             self.write(session, Some(token));
@@ -133,6 +134,7 @@ impl Sim {
 
     pub(crate) fn untear(&mut self, session: usize) {
         self.stores[session].torn = false;
+        self.checks.news(session, self.clocks.t);
         self.after(1, Due::Watch(session));
     }
 

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_credential_agent::core::broker::{Event, Fetch, Outcome};
-use aws_credential_agent::core::classify::{Answer, BodyKind, Evidence, Operation, Signal, Verdict};
+use aws_credential_agent::core::classify::{Answer, BodyKind, Evidence, Operation, Signal};
 use aws_credential_agent::core::credential::{Credential, RoleCredentials};
 use aws_credential_agent::core::failure::{Failure, FailureClass};
-use aws_credential_agent::core::node::{FlightId, NodeId};
+use aws_credential_agent::core::node::{FlightId, NodeId, Why};
 use aws_credential_agent::core::source::Link;
 use aws_credential_agent::core::time::Timestamp;
 
 use super::clock::Clocks;
+use super::estate::MINUTE;
 use super::files::{number, token_of};
 use super::run::{Due, Sim};
 use super::upstream::{Health, Token};
@@ -29,13 +30,46 @@ pub(crate) enum Purpose {
     Assume { key: usize, with_ends: i64 },
 }
 
+/// Whose credential a call is for, whatever entry of the broker stands for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Target {
+    Session(usize),
+    Key(usize),
+}
+
+impl Purpose {
+    pub(crate) const fn target(self) -> Target {
+        match self {
+            Self::Session { session, .. } => Target::Session(session),
+            Self::Role { key, .. } | Self::Assume { key, .. } => Target::Key(key),
+        }
+    }
+
+    /// OIDC, portal and STS.
+    pub(crate) const fn service(self) -> u8 {
+        match self {
+            Self::Session { .. } => 0,
+            Self::Role { .. } => 1,
+            Self::Assume { .. } => 2,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Flight {
     pub(crate) node: NodeId,
     pub(crate) purpose: Purpose,
-    site: usize,
-    retried: bool,
+    pub(crate) site: usize,
     pub(crate) began: i64,
+    /// The refresh token in the broker's hands.
+    pub(crate) offered: Option<u32>,
+    /// Because AWS refuses the key.
+    pub(crate) forced: bool,
+    /// It fails although all is well.
+    pub(crate) blip: bool,
+    /// The session's lock is ours.
+    locked: bool,
+    retried: bool,
     /// The file when the call was made.
     seen: Option<Token>,
 }
@@ -84,16 +118,27 @@ impl Sim {
             }
         };
         let site = self.estate.sessions[session].site;
-        let service = match purpose {
-            Purpose::Session { .. } => 0,
-            Purpose::Role { .. } => 1,
-            Purpose::Assume { .. } => 2,
+        self.check_call(fetch, purpose, (site, purpose.service()));
+        let flight = Flight {
+            node: fetch.node,
+            purpose,
+            site,
+            began: self.clocks.t,
+            offered: match purpose {
+                Purpose::Session { held, .. } => held.refresh,
+                Purpose::Role { .. } | Purpose::Assume { .. } => None,
+            },
+            forced: fetch.why == Why::Rejected.words(),
+            blip: false,
+            locked: false,
+            retried: false,
+            seen: None,
         };
-        let now = (self.clocks.t, self.clocks.tick());
-        self.checks.fetch_began(fetch, purpose, (site, service), now);
-        let flight = Flight { node: fetch.node, purpose, site, retried: false, began: self.clocks.t, seen: None };
         let number = fetch.flight.0;
         self.flights.insert(number, flight);
+        if self.rng.u16(..2000) == 0 {
+            self.edit_in_flight(purpose.target());
+        }
         self.after(2, Due::Flight(number, Step::Begin));
         self.after(DEADLINE, Due::Flight(number, Step::Deadline));
     }
@@ -121,27 +166,50 @@ impl Sim {
 
     /// Steps 1 to 4 of the protocol.
     fn begin_token(&mut self, number: u64, session: usize, held: Token) {
+        let target = Target::Session(session);
+        // An entry that went and came again sends a second one.
+        if self.flights.iter().any(|(other, f)| *other != number && f.locked && f.purpose.target() == target) {
+            return self.after(100, Due::Flight(number, Step::Begin));
+        }
+        if !self.flights[&number].retried && self.rng.u8(..100) == 0 {
+            return self.file_trouble(number, session);
+        }
         let store = &self.stores[session];
         let Some(file) = store.token else { return self.gone(number, 0) };
-        let other = file.access != held.access || file.refresh != held.refresh;
-        if other && !store.torn {
-            let usable = file.ends > self.clocks.t + 60_000;
-            if usable && !self.checks.grant_refused(file.refresh) {
-                return self.adopt(number, file);
-            }
+        if file.access != held.access && file.whole_seconds() > held.ends && !store.torn {
+            return self.adopt(number, file);
         }
-        // What is sent is what the file says, or the copy in hand where it is torn.
-        let sent = if other && !store.torn { file } else { held };
-        if self.checks.grant_refused(sent.refresh) {
+        let mut grants = [Some(held), Some(file).filter(|_| !store.torn)].into_iter().flatten();
+        let Some(sent) = grants.find(|token| !self.checks.grant_refused(token.refresh)) else {
             let failure = Failure::new(FailureClass::NeedsLogin, "AWS refused this refresh token before", "");
-            let verdict = Verdict::Failed { failure, retry_after: None };
-            return self.finish(number, Outcome::Failed(verdict), false);
-        }
+            return self.finish(number, Outcome::NotSent(failure), false);
+        };
         if let Some(flight) = self.flights.get_mut(&number) {
             flight.seen = Some(file);
+            flight.locked = true;
             flight.purpose = Purpose::Session { session, held: sent };
         }
         self.serve_soon(number);
+    }
+
+    /// Something is wrong with the folder or the lock, for this once.
+    fn file_trouble(&mut self, number: u64, session: usize) {
+        let failure = match self.rng.bool() {
+            true => Failure::new(FailureClass::Transient, "another agent is renewing this SSO session", ""),
+            false => {
+                // That is remembered for half a minute.
+                self.no_path_for_session(session, self.clocks.t + MINUTE / 2);
+                Failure::new(FailureClass::Misconfigured, "the token file belongs to somebody else", "")
+            }
+        };
+        self.flight_blips(number);
+        self.finish(number, Outcome::NotSent(failure), false);
+    }
+
+    fn flight_blips(&mut self, number: u64) {
+        if let Some(flight) = self.flights.get_mut(&number) {
+            flight.blip = true;
+        }
     }
 
     fn serve_soon(&mut self, number: u64) {
@@ -156,7 +224,13 @@ impl Sim {
         let flight = self.flights[&number].clone();
         let oidc = matches!(flight.purpose, Purpose::Session { .. });
         let ms = self.rng.i64(10..200);
-        let step = match self.health(flight.site, oidc) {
+        let health = self.health(flight.site, oidc);
+        let step = match health {
+            Health::Ok if self.is_to_fail_once(&flight) => {
+                self.flight_blips(number);
+                let steps = [Step::Status(503), Step::Lost, Step::Status(401)];
+                steps[self.rng.usize(..if matches!(flight.purpose, Purpose::Role { .. }) { 3 } else { 2 })]
+            }
             Health::Ok => self.process(&flight),
             Health::Broken => {
                 self.process(&flight);
@@ -219,7 +293,7 @@ impl Sim {
     /// Step 6: store before anything else.
     fn token_came(&mut self, number: u64, token: Token) {
         let flight = self.flights[&number].clone();
-        let Purpose::Session { session, .. } = flight.purpose else { return };
+        let Purpose::Session { session, held } = flight.purpose else { return };
         let store = &self.stores[session];
         match store.token {
             None => return self.gone(number, 0),
@@ -229,6 +303,7 @@ impl Sim {
             Some(_) => {}
         }
         self.write(session, Some(token));
+        self.paths.replaced(held.access, token.access);
         let credential = Credential::Token(token_of(&token, false));
         self.finish(number, Outcome::Got { credential, issued_now: true }, true);
     }
@@ -239,7 +314,8 @@ impl Sim {
         let Purpose::Session { session, held } = flight.purpose else { return };
         if reads > 0
             && let Some(file) = self.stores[session].token
-            && file.refresh != held.refresh
+            && (file.whole_seconds() > held.ends
+                || file.refresh != held.refresh && !self.checks.grant_refused(file.refresh))
             && !self.stores[session].torn
         {
             return self.adopt(number, file);
@@ -273,20 +349,23 @@ impl Sim {
     fn fail_status(&mut self, number: u64, status: u16) {
         let flight = self.flights[&number].clone();
         if status == 401
-            && let Purpose::Role { access, .. } = flight.purpose
+            && let Purpose::Role { key, access } = flight.purpose
         {
-            self.note_paths();
-            self.paths.refused_access.insert(access);
-            self.note_paths();
+            self.access_refused(self.estate.keys[key].session, access);
         }
         let oidc = matches!(flight.purpose, Purpose::Session { .. });
         let retry_after = match self.health(flight.site, oidc) {
             Health::Throttle(after) if status == 429 => after,
             _ => None,
         };
+        if status == 429 {
+            self.sites[flight.site].throttled_at = self.clocks.t;
+        }
         if let Some(after) = retry_after {
             let until = self.clocks.t + after.as_millis() as i64;
             self.no_path_until(flight.site, until);
+            let until = self.clocks.tick().plus(after);
+            self.checks.asked_to_wait((flight.site, flight.purpose.service()), until);
         }
         let of_aws = !matches!(status, 302 | 503);
         let answer = Answer {
@@ -336,7 +415,8 @@ impl Sim {
     fn finish(&mut self, number: u64, outcome: Outcome, dated: bool) {
         let Some(flight) = self.flights.remove(&number) else { return };
         let server_date = dated.then(|| Timestamp::from_secs(Clocks::stamp(self.clocks.t).as_millis() / 1000));
-        self.checks.fetch_ended(&flight, &outcome, dated, self.clocks.t);
+        self.checks.fetch_ended(&flight, &outcome, dated, (self.clocks.t, self.clocks.tick()));
+        self.note_end(&flight, matches!(outcome, Outcome::Got { .. }));
         if let Purpose::Role { key, .. } | Purpose::Assume { key, .. } = flight.purpose {
             self.checks.forget_if_logged_out(&flight, self.estate.keys[key].session);
         }

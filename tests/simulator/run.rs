@@ -50,6 +50,7 @@ pub(crate) struct Stats {
     pub(crate) logins: u64,
     pub(crate) troubles: u64,
     pub(crate) checked_in_health: u64,
+    pub(crate) kept_checked: u64,
 }
 
 impl Stats {
@@ -67,6 +68,7 @@ impl Stats {
         self.logins += o.logins;
         self.troubles += o.troubles;
         self.checked_in_health += o.checked_in_health;
+        self.kept_checked += o.kept_checked;
     }
 }
 
@@ -123,7 +125,7 @@ impl Sim {
             serials: 0,
             paused: false,
             denied: BTreeMap::new(),
-            checks: Checks::new(keys, profiles),
+            checks: Checks::new(sessions, keys, profiles),
             paths: Paths::new(sessions, profiles),
             stats: Stats::default(),
             queue: BTreeMap::new(),
@@ -253,6 +255,7 @@ impl Sim {
             Due::Watch(session) => self.watched(session),
             Due::Rescan => {
                 (0..self.stores.len()).for_each(|s| self.watched(s));
+                self.check_kept();
                 self.after(20_000, Due::Rescan);
             }
             Due::Ask(profile) => self.ask(profile),

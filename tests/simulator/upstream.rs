@@ -41,6 +41,13 @@ pub(crate) struct Token {
     pub(crate) obtained: i64,
 }
 
+impl Token {
+    /// Its end as a file says it.
+    pub(crate) const fn whole_seconds(&self) -> i64 {
+        self.ends - self.ends.rem_euclid(1000)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
     Live,
@@ -60,6 +67,10 @@ pub(crate) struct Site {
     /// Ends of the logins by family.
     families: BTreeMap<u32, i64>,
     made: u32,
+    /// Endpoints whose last call went well.
+    pub(crate) works: [bool; 3],
+    pub(crate) blipped_at: i64,
+    pub(crate) throttled_at: i64,
 }
 
 impl Site {
@@ -74,6 +85,9 @@ impl Site {
             refresh: BTreeMap::new(),
             families: BTreeMap::new(),
             made: number * 1_000_000,
+            works: [false; 3],
+            blipped_at: 0,
+            throttled_at: 0,
         }
     }
 

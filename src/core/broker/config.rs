@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Broker;
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::node::{Node, NodeId};
+use crate::core::schedule::SPACING;
 use crate::core::settings::Settings;
 use crate::core::source::{Chain, World, WorldConfig};
 use crate::core::time::Moment;
@@ -101,15 +102,18 @@ impl Broker {
 
     fn ensure(&mut self, chain: &Chain) -> NodeId {
         if let Some(id) = self.index.get(chain).copied() {
-            if let Some(node) = self.nodes.get_mut(&id) {
+            let mut named = Some(id);
+            while let Some(node) = named.and_then(|id| self.nodes.get_mut(&id)) {
                 node.unnamed = false;
+                named = node.upstream;
             }
             return id;
         }
         let upstream = chain.upstream().map(|up| self.ensure(&up));
         self.nodes_made += 1;
         let id = NodeId(self.nodes_made);
-        self.nodes.insert(id, Node::new(chain.clone(), upstream));
+        let called_at = self.called_at.remove(chain);
+        self.nodes.insert(id, Node { called_at, ..Node::new(chain.clone(), upstream) });
         self.index.insert(chain.clone(), id);
         self.changed();
         if let Some(upstream) = upstream.and_then(|u| self.nodes.get_mut(&u)) {
@@ -159,12 +163,17 @@ impl Broker {
     /// to it again meanwhile, there is no second fetch.
     pub(super) fn drop_unnamed(&mut self, id: NodeId) {
         let named = self.worlds.values().any(|w| w.routes.values().any(|r| *r == id));
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        if named || !node.dependents.is_empty() {
+        let Some(node) = self.nodes.get(&id) else { return };
+        let is_unnamed = |id: &NodeId| self.nodes.get(id).is_none_or(|n| n.unnamed);
+        if named || !node.dependents.iter().all(is_unnamed) {
             return;
         }
-        node.unnamed = true;
-        if node.flight.is_some() {
+        let (upstream, stays) = (node.upstream, node.flight.is_some() || !node.dependents.is_empty());
+        if let Some(node) = self.nodes.get_mut(&id).filter(|_| stays) {
+            node.unnamed = true;
+            if let Some(upstream) = upstream {
+                self.drop_unnamed(upstream);
+            }
             return;
         }
         if let Some(portal) = self.portal_of(id) {
@@ -174,6 +183,11 @@ impl Broker {
         }
         let Some(node) = self.nodes.remove(&id) else { return };
         self.index.remove(&node.chain);
+        if let Some(last) = node.called_at {
+            // Whatever was called for long before the last one to go has no pace to keep.
+            self.called_at.retain(|_, at| at.plus(SPACING) >= last);
+            self.called_at.insert(node.chain.clone(), last);
+        }
         self.active.remove(&id);
         if let Some(at) = node.wake {
             self.schedule.remove(&(at, id));

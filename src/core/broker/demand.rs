@@ -93,7 +93,7 @@ impl Broker {
         let under_way = node.forced == Some(Why::Rejected) || node.flight.is_some_and(|f| f.why == Why::Rejected);
         let forced = node.role_mut().is_some_and(|r| r.may_force(key, now.tick));
         if forced {
-            node.forced = node.forced.max(Some(Why::Rejected));
+            node.owe(Why::Rejected);
         }
         forced || under_way
     }

@@ -217,6 +217,8 @@ pub struct Broker {
     /// A burst that came too soon after the last one, and whether the clock was stepped.
     owed_burst: Option<bool>,
     revision: u64,
+    /// When entries that are gone were last called for, while that matters for the pace.
+    called_at: BTreeMap<super::source::Chain, Tick>,
     nodes_made: u32,
     flights_made: u64,
     actions: Vec<Action>,
@@ -242,6 +244,7 @@ impl Broker {
             last_burst: None,
             owed_burst: None,
             revision: 0,
+            called_at: BTreeMap::new(),
             nodes_made: 0,
             flights_made: 0,
             actions: Vec::new(),

@@ -127,7 +127,9 @@ impl Broker {
         };
         if let Some(node) = self.nodes.get_mut(&id) {
             if failure.class.disposition() == Disposition::RetryLater {
-                node.force_again(flight.why);
+                node.force_again();
+            } else {
+                node.owed = None;
             }
             node.fail(failure, flight.began, server_now, id, now);
         }
@@ -173,7 +175,7 @@ impl Broker {
     /// The one retry need not keep its distance from the call that told us.
     fn retry_at_once(&mut self, id: NodeId, flight: Flight) {
         if let Some(node) = self.nodes.get_mut(&id) {
-            node.force_again(flight.why);
+            node.force_again();
             if flight.why == Why::ByHand {
                 node.forced = node.forced.max(Some(Why::ByHand));
             }
@@ -186,7 +188,7 @@ impl Broker {
         let server_now = self.time_for(id, now);
         if let Some(node) = self.nodes.get_mut(&id) {
             let region = node.chain.session().map(|s| s.region.clone()).unwrap_or_default();
-            node.force_again(flight.why);
+            node.force_again();
             node.fail(session::hollow(&region), flight.began, server_now, id, now);
         }
     }

@@ -86,15 +86,16 @@ impl Broker {
             node.held = None;
             // Whatever was wanted instead of it is wanted no more, unless somebody asks.
             node.forced = node.forced.filter(|why| *why == Why::ByHand);
+            node.owed = None;
             self.changed();
         }
     }
 
     /// Whether an entry is renewed without anybody asking.
     pub(super) fn is_kept(&self, id: NodeId, tick: Tick) -> bool {
-        self.nodes
-            .get(&id)
-            .is_some_and(|n| n.always || n.recently_used(tick) || n.dependents.iter().any(|d| self.is_kept(*d, tick)))
+        self.nodes.get(&id).is_some_and(|n| {
+            !n.unnamed && (n.always || n.recently_used(tick) || n.dependents.iter().any(|d| self.is_kept(*d, tick)))
+        })
     }
 
     fn pursue(&mut self, id: NodeId, now: Moment, server_now: Timestamp) -> Course {
@@ -102,6 +103,9 @@ impl Broker {
         let Some(node) = self.nodes.get(&id) else { return Course::Idle };
         if node.flight.is_some() {
             return Course::Working(None);
+        }
+        if node.unnamed {
+            return Course::Idle;
         }
         if self.must_read_token(id, kept, now) {
             self.read_token(id);
@@ -276,7 +280,7 @@ impl Broker {
         let Some(node) = self.nodes.get_mut(&upstream) else { return };
         if node.trouble.as_ref().is_some_and(|t| t.attempted_at >= asked_at) {
             if let Some(node) = self.nodes.get_mut(&dependent) {
-                node.forced = node.forced.filter(|why| *why != Why::ByHand);
+                node.forced = node.forced.filter(|why| *why != Why::ByHand).or(node.owed);
             }
         } else if node.flight.is_none() {
             node.forced = node.forced.max(Some(Why::ByHand));

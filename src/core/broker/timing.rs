@@ -86,7 +86,7 @@ impl Broker {
                 && matches!(node.special, Special::Role(_))
                 && node.held.is_some()
             {
-                node.forced = node.forced.max(Some(Why::ClockStep));
+                node.owe(Why::ClockStep);
             }
         }
     }

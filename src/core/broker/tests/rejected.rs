@@ -117,3 +117,19 @@ fn what_is_owed_to_a_refused_key_ends_with_that_key() {
     b.advance(minutes(60));
     assert_eq!(b.started, before, "nobody asks, nothing is held");
 }
+
+#[test]
+fn a_refresh_by_hand_that_fails_leaves_what_is_owed() {
+    let mut b = Bench::logged_in();
+    let key = b.obtain("dev", minutes(720));
+    b.advance(minutes(1));
+    reject(&mut b, &key);
+    b.fail_all(FailureClass::Transient);
+    b.advance(seconds(2));
+    b.refresh("dev");
+    b.fail_all(FailureClass::Transient);
+    b.advance(minutes(6));
+    let fetch = b.role_fetch("dev");
+    b.give(&fetch, minutes(720));
+    assert!(b.open.is_empty());
+}
