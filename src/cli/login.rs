@@ -43,8 +43,11 @@ fn advise(problem: Problem, profile: &str) -> Problem {
     match problem {
         // A token file that is broken says nothing about the session, yet a login is what replaces it.
         Problem::Failed(f) if f.class == FailureClass::NeedsLogin || f.fix.contains("agentctl login") => {
-            let name = shell_word(profile);
-            let fix = format!("run: aws sso login --profile {name}; the agent picks the new token up by itself");
+            // What comes before the login matters: a link in the file's place has to go first.
+            let before = f.fix.split("agentctl login").next().unwrap_or_default().trim_end();
+            let before = if before.is_empty() { "run:" } else { before };
+            let login = format!("aws sso login --profile {}", shell_word(profile));
+            let fix = format!("{before} {login}; the agent picks the new token up by itself");
             Problem::failed(f.class, f.message, fix)
         }
         other => other,
@@ -97,10 +100,11 @@ mod tests {
     #[test]
     fn a_broken_token_file_is_replaced_by_a_login() {
         let mut fake = Fake::new();
-        fake.fails(FailureClass::Misconfigured, "the token file is torn", "agentctl login --profile dev");
+        let fix = "remove it and log in again: agentctl login --profile dev";
+        fake.fails(FailureClass::Misconfigured, "the token file is a symbolic link", fix);
         let end = fake.run("login --profile dev");
         assert_eq!(end.code, 12);
-        assert!(end.stderr.contains("; run: aws sso login --profile dev; "), "{}", end.stderr);
+        assert!(end.stderr.contains("; remove it and log in again: aws sso login --profile dev; "), "{}", end.stderr);
     }
 
     #[test]
