@@ -191,3 +191,29 @@ fn model_no_sequence_of_events_breaks_the_rules() {
     println!("{cases} sequences, {events} events");
     result.unwrap_or_else(|problem| panic!("{problem}"));
 }
+
+#[test]
+fn model_a_session_that_is_wanted_by_hand_alone_is_read_again() {
+    let demand = |profile| Op::Demand {
+        profile,
+        min_ttl: Duration::ZERO,
+        wait: Duration::ZERO,
+        consumer: None,
+        last_ask: false,
+    };
+    let found = [
+        Op::Tick,
+        Op::Rejected { profile: 0, last: false },
+        Op::Config { world: 1, variant: 0 },
+        demand(30),
+        Op::Settings { keep: 32, refused: 0 },
+        demand(64),
+        Op::Refresh { profile: 14, wait: Duration::ZERO, since: None },
+        Op::Pass { wall_ms: i64::MAX, tick_ms: i64::MAX },
+        Op::Read { which: 141, kind: 7, life: 0 },
+        Op::Config { world: 0, variant: 1 },
+        Op::Pass { wall_ms: 1797, tick_ms: 1797 },
+        Op::Tick,
+    ];
+    run(&found).unwrap_or_else(|problem| panic!("{problem}"));
+}

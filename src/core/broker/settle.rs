@@ -143,7 +143,7 @@ impl Broker {
             // What was found in its place (a broken file, say) tells more than its absence.
             None => Some(match &node.trouble {
                 None => (session::no_token(&session_name), None),
-                Some(trouble) => (trouble.failure.clone(), trouble.retry_at()),
+                Some(trouble) => (trouble.failure.clone(), trouble.retry_at().filter(|at| *at > now.tick)),
             }),
             Some(token) => session::renewable(token, server_now).err().map(|f| (f, None)),
         }
@@ -300,7 +300,7 @@ impl Broker {
     fn must_read_token(&self, id: NodeId, kept: bool, now: Moment) -> bool {
         let Some(node) = self.nodes.get(&id) else { return false };
         let Some(session) = node.session() else { return false };
-        let wanted = kept || !node.pulled_by.is_empty();
+        let wanted = kept || !node.pulled_by.is_empty() || node.forced.is_some();
         let gone = session.absent_since.is_some_and(|t| now.tick >= t.plus(schedule::LOGOUT_AFTER));
         // A file that could not be read is read again at the pace of any other failure.
         let may_load = || node.own_gate(self.pressure(id, now), now.tick).is_none();
@@ -363,7 +363,9 @@ impl Broker {
             .filter(|s| at_rest && !s.reading)
             .and_then(|s| s.absent_since)
             .map(|t| t.plus(schedule::LOGOUT_AFTER));
-        let wake = [next_answer, for_course, for_credential, for_logout].into_iter().flatten().min();
+        // What no profile leads to waits for the end of what is under way, and for nothing else.
+        let named = !node.unnamed;
+        let wake = [next_answer, for_course, for_credential, for_logout].into_iter().flatten().min().filter(|_| named);
         if let Some(old) = node.wake.take() {
             self.schedule.remove(&(old, id));
         }
