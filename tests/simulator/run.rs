@@ -33,6 +33,7 @@ pub(crate) enum Due {
     Untear(usize),
     Person(usize),
     Status,
+    Review,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -180,6 +181,7 @@ impl Sim {
         }
         self.after(20_000, Due::Rescan);
         self.after(17 * MINUTE, Due::Status);
+        self.after(MINUTE, Due::Review);
     }
 
     pub(crate) fn after(&mut self, ms: i64, what: Due) {
@@ -245,7 +247,7 @@ impl Sim {
     }
 
     fn happen(&mut self, what: Due, due: i64) {
-        if self.trace.is_some() && !matches!(what, Due::Poll(_) | Due::Rescan) {
+        if self.trace.is_some() && !matches!(what, Due::Poll(_) | Due::Rescan | Due::Review) {
             self.note(format!("{what:?}"));
         }
         let late = self.clocks.t - due;
@@ -255,7 +257,6 @@ impl Sim {
             Due::Watch(session) => self.watched(session),
             Due::Rescan => {
                 (0..self.stores.len()).for_each(|s| self.watched(s));
-                self.check_kept();
                 self.after(20_000, Due::Rescan);
             }
             Due::Ask(profile) => self.ask(profile),
@@ -267,6 +268,10 @@ impl Sim {
             Due::Untear(session) => self.untear(session),
             Due::Person(session) => self.person(session),
             Due::Status => self.look_at_status(),
+            Due::Review => {
+                self.check_kept();
+                self.after(MINUTE, Due::Review);
+            }
         }
     }
 

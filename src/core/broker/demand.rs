@@ -45,7 +45,7 @@ impl Broker {
             let failed = node.trouble.as_ref().is_some_and(|t| t.attempted_at >= since);
             if !(renewed || under_way || failed) {
                 node.forced = node.forced.max(Some(Why::ByHand));
-                node.by_hand_at = now.tick;
+                node.by_hand_at = node.by_hand_at.max(since);
             }
         }
         let wish = Wish::Renewal { since };

@@ -118,3 +118,17 @@ fn a_refresh_behind_a_failing_session_fails_once_and_starts_no_storm() {
     }
     assert!(b.started - before < 20, "{} calls in ten minutes", b.started - before);
 }
+
+#[test]
+fn a_refresh_that_asks_again_is_served_by_what_began_after_its_first_question() {
+    let mut b = Bench::with_token(Duration::ZERO);
+    b.fail_all(FailureClass::Offline);
+    b.advance(seconds(2));
+    let waiter = b.refresh("dev");
+    let fetch = b.token_fetch();
+    b.advance(HELD);
+    let Some(Answer::InFlight { since }) = b.answer(waiter).cloned() else { panic!() };
+    let again = b.refresh_since("dev", since);
+    b.fail(&fetch, FailureClass::Offline);
+    assert_eq!(b.class(again), FailureClass::Offline);
+}
