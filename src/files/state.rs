@@ -62,7 +62,7 @@ impl Pause {
     pub fn left(self, now: Timestamp) -> Option<Option<Duration>> {
         match self.until {
             None => Some(None),
-            Some(until) => Some(Some(until.since(now))).filter(|_| until > now),
+            Some(until) => (until > now).then(|| Some(until.since(now))),
         }
     }
 }

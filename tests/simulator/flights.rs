@@ -179,7 +179,7 @@ impl Sim {
         if file.access != held.access && file.whole_seconds() > held.ends && !store.torn {
             return self.adopt(number, file);
         }
-        let mut grants = [Some(held), Some(file).filter(|_| !store.torn)].into_iter().flatten();
+        let mut grants = [Some(held), (!store.torn).then_some(file)].into_iter().flatten();
         let Some(sent) = grants.find(|token| !self.checks.grant_refused(token.refresh)) else {
             let failure = Failure::new(FailureClass::NeedsLogin, "AWS refused this refresh token before", "");
             return self.finish(number, Outcome::NotSent(failure), false);

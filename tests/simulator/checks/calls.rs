@@ -80,7 +80,7 @@ impl Checks {
             (Outcome::Got { credential: Credential::Role(role), .. }, Target::Key(key)) => {
                 let serial = number(&role.access_key_id);
                 // If its entry went meanwhile, nobody is there to take it.
-                self.held[key] = Some(serial).filter(|_| flight.began > self.forgotten_at[key]);
+                self.held[key] = (flight.began > self.forgotten_at[key]).then_some(serial);
                 self.got[key] = Some((serial, tick));
                 self.owed.remove(&key);
             }
