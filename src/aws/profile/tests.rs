@@ -343,3 +343,13 @@ async fn hostile_files_are_errors_and_never_a_panic() {
     let said = if cfg!(windows) { "cannot be read" } else { "is not a regular file" };
     assert!(f.message.contains(said), "{}", f.message);
 }
+
+#[tokio::test]
+async fn a_secret_that_slipped_into_another_value_is_not_quoted() {
+    let text = "[profile a]\nsso_start_url = https://x\nsso_region = eu-west-1\n  aws_secret_access_key = s3cret-value\n\
+                sso_account_id = 111122223333\nsso_role_name = r\n";
+    let config = load(&Home::new(text, "").world).await.unwrap();
+    let failure = config.profiles["a"].source.clone().unwrap_err();
+    assert!(failure.message.contains("is not the name of a region"), "{}", failure.message);
+    assert!(!failure.line().contains("s3cret"), "{}", failure.line());
+}
