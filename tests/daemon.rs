@@ -30,6 +30,14 @@ mod life;
 #[path = "daemon/main_job.rs"]
 mod main_job;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+#[path = "daemon/memory.rs"]
+mod memory;
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/peers.rs"]
+mod peers;
+#[cfg(test)]
 #[cfg(unix)]
 #[path = "daemon/secrets.rs"]
 mod secrets;

@@ -5,3 +5,4 @@
 
 pub mod process_json;
 pub mod v1;
+pub mod version;

@@ -39,6 +39,9 @@ pub const CREDENTIALS_FILE_HEADER: &str = "x-aws-shared-credentials-file";
 /// Names the client's SSO token cache folder (an absolute path, percent-encoded UTF-8).
 pub const SSO_CACHE_HEADER: &str = "x-aws-sso-cache";
 
+/// What every answer says in its `Server` header (RFC 9110 section 10.2.4): by this a newer client knows an older agent.
+pub const SERVER: &str = concat!("agentd/", env!("CARGO_PKG_VERSION"));
+
 /// Longest head of a request, bytes.
 pub const MAX_HEAD: usize = 16 * 1024;
 /// Longest body of a request or an error, bytes.
@@ -117,6 +120,9 @@ pub struct Rejected {
 pub struct ShutdownRequest {
     /// Also when a renewed token that cannot be written is lost.
     pub force: bool,
+    /// The version of a newer agent that is to take this one's place. `409` when this one had better stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub successor: Option<String>,
 }
 
 /// The body of `POST /v1/pause`; an empty body pauses until `resume`.

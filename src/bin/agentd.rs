@@ -9,6 +9,10 @@ use aws_credential_agent::daemon::resolve::{self, Question};
 use aws_credential_agent::daemon::run::{self, Options};
 use clap::{Parser, Subcommand};
 
+/// Memory is wiped as it is freed: the SDK, hyper and serde keep copies of tokens and keys that no type of ours wraps.
+#[global_allocator]
+static WIPING: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
 /// Keeps AWS credentials fresh and serves them over a local socket.
 ///
 /// Runs in the foreground and logs to stderr (AGENTCTL_LOG=debug for more). Usually started by agentctl.

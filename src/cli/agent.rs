@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::api::version::Version;
 use crate::core::time::{Tick, Timestamp};
 
 /// The agent behind the local socket. One call is one exchange on a connection of its own.
@@ -27,6 +28,8 @@ pub trait Agent {
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
+    /// The version of the agent, if it says so.
+    pub agent: Option<Version>,
     /// The body, wiped when dropped: it may hold credentials.
     pub body: Zeroizing<Vec<u8>>,
 }

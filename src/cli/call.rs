@@ -21,8 +21,10 @@ use crate::core::time::Tick;
 pub const ANSWER: Duration = Duration::from_secs(2);
 /// Two questions are at least this far apart, whatever the agent answers.
 const SPACING: Duration = Duration::from_millis(100);
-/// An agent that was just started may need this long to listen.
-const SETTLE: Duration = Duration::from_secs(2);
+/// An agent that was just started, yet does not listen this long after, is gone.
+const SETTLE: Duration = Duration::from_millis(500);
+/// How often one question starts an agent: one that is killed under load is started again.
+const STARTS: u8 = 4;
 /// Between two tries to connect to it.
 const SETTLE_STEP: Duration = Duration::from_millis(10);
 
@@ -139,16 +141,17 @@ fn outlasted(timeout: Duration, answered: bool) -> Problem {
     Problem::unreachable(format!("no answer from the agent within {limit}"), "see: agentctl daemon status")
 }
 
-/// The one start of an agent that a question is good for.
+/// The starts of an agent that a question is good for: one, and again when the agent that came of it is gone too.
 struct Start {
     allowed: bool,
+    left: u8,
     done_at: Option<Tick>,
     failure: Option<Problem>,
 }
 
 impl Start {
     const fn new(allowed: bool) -> Self {
-        Self { allowed, done_at: None, failure: None }
+        Self { allowed, left: STARTS, done_at: None, failure: None }
     }
 
     /// Nobody listens: start an agent, or give the one just started a moment. Another client may have started one at
@@ -160,9 +163,12 @@ impl Start {
         }
         match self.done_at {
             Some(at) if now.since(at) < SETTLE => ctx.clock.sleep(SETTLE_STEP),
-            Some(_) => return Err(Problem::unreachable("agentd was started, yet it does not listen", START)),
-            None => {
+            _ if self.left == 0 => {
+                return Err(Problem::unreachable("agentd was started, yet it does not listen", START));
+            }
+            _ => {
                 autostart::permitted(ctx.vars, self.allowed)?;
+                self.left -= 1;
                 self.failure = autostart::launch(ctx, out, left).err();
                 self.done_at = Some(ctx.clock.tick());
             }

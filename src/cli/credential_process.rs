@@ -8,6 +8,7 @@ use super::credentials::{self, Wish};
 use super::document;
 use super::outcome::Problem;
 use super::output::Output;
+use super::upgrade;
 
 /// Runs the verb.
 ///
@@ -17,7 +18,9 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Ask) -> Result<(), Pr
     let profile = ctx.profile()?;
     let reply = credentials::obtain(ctx, out, &profile, Wish::default(), args)?;
     document::parse(&reply.body)?;
-    out.document(&credentials::with_newline(&reply.body))
+    out.document(&credentials::with_newline(&reply.body))?;
+    upgrade::after(ctx, out, &reply, !args.fetch.no_autostart);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -183,7 +186,7 @@ mod tests {
         let mut fake = Fake::new();
         fake.absent_forever();
         let end = fake.run("credential-process");
-        assert_eq!((end.code, fake.launches.get()), (19, 1));
+        assert_eq!((end.code, fake.launches.get()), (19, 4));
         assert!(fake.elapsed() <= Duration::from_secs(3));
     }
 

@@ -10,6 +10,7 @@ use super::context::Context;
 use super::outcome::Problem;
 use super::output::Output;
 use super::render;
+use super::upgrade;
 use crate::api::v1::Health;
 use crate::files::config_toml::Config;
 
@@ -38,8 +39,10 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, verb: DaemonVerb) -> Result<
 
 fn start(ctx: &Context<'_>, out: &mut Output<'_>) -> Result<(), Problem> {
     let started = autostart::ensure(ctx, out)?;
-    let health = health(ctx, out)?;
-    let how = if started { "runs" } else { "is already running" };
+    let reply = call::ask(ctx, out, "GET", "/v1/health", &[])?;
+    let replaced = upgrade::after(ctx, out, &reply, true);
+    let health: Health = if replaced { health(ctx, out)? } else { call::read(&reply)? };
+    let how = if started || replaced { "runs" } else { "is already running" };
     out.tell(&format!("agentd {} {how} (pid {})", health.version, health.pid));
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::document;
 use super::outcome::Problem;
 use super::output::Output;
 use super::quote;
+use super::upgrade;
 use crate::core::failure::shell_word;
 
 /// The life that is asked for, seconds.
@@ -33,7 +34,9 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Export) -> Result<(),
         Format::Fish => out.document(quote::fish(&keys).as_bytes()),
         Format::Powershell => out.document(quote::powershell(&keys).as_bytes()),
         Format::Json => out.document(quote::flat_json(&keys).as_bytes()),
-    }
+    }?;
+    upgrade::after(ctx, out, &reply, !args.ask.fetch.no_autostart);
+    Ok(())
 }
 
 fn may_show_secrets(stdout_is_terminal: bool, yes: bool, named: Option<&str>) -> Result<(), Problem> {

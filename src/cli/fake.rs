@@ -14,6 +14,7 @@ use super::one_shot::Question;
 use super::output::{Output, Screen};
 use crate::api::process_json::union_document;
 use crate::api::v1::{ErrorBody, http_status};
+use crate::api::version::Version;
 use crate::core::credential::RoleCredentials;
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::source::World;
@@ -44,6 +45,8 @@ pub(super) struct Fake {
     pub(super) resolved: Result<String, Failure>,
     /// What such children were asked.
     pub(super) questions: RefCell<Vec<String>>,
+    /// The version that the agent says it has.
+    pub(super) agent_version: Option<Version>,
     /// Launches so far.
     pub(super) launches: Cell<usize>,
     /// Headers of the last request.
@@ -82,6 +85,7 @@ impl Fake {
             launch_takes: Duration::ZERO,
             resolved: Ok(String::new()),
             questions: RefCell::default(),
+            agent_version: None,
             launches: Cell::new(0),
             headers: RefCell::default(),
             bodies: RefCell::default(),
@@ -185,7 +189,7 @@ impl Agent for Fake {
         let (answer, takes) = planned.unwrap_or_else(|| panic!("nothing planned for {method} {target}"));
         self.pass(takes.min(within));
         let (status, body) = if takes > within { Err(AgentError::TimedOut) } else { answer }?;
-        Ok(Reply { status, body: body.into_bytes().into() })
+        Ok(Reply { status, agent: self.agent_version, body: body.into_bytes().into() })
     }
 }
 

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | what can be typed? | [`args`], its cheap half [`shortcut`] |
 //! | how long is the agent waited for, and what do its errors become? | [`call`] |
-//! | when and how is an agent started? | [`autostart`]; and done without: [`one_shot`] |
+//! | when and how is an agent started? | [`autostart`]; done without: [`one_shot`]; replaced: [`upgrade`] |
 //! | what does a verb print? | the verb's file; tables and texts in [`render`] |
 //! | what does it need of the outside? | [`agent`]: fakes go there in tests, the real things in [`wiring`] |
 //!
@@ -41,6 +41,7 @@ pub mod resume;
 pub mod shortcut;
 pub mod snapshot;
 pub mod status;
+pub mod upgrade;
 pub mod watch;
 pub mod why;
 pub mod wiring;

@@ -49,7 +49,7 @@ pub fn resolve(
         let end = answer.as_ref().map_or_else(Failure::line, |_| "done".to_owned());
         format!("agentctl: agentd resolve: {end} after {took} ms")
     });
-    Ok(Reply { status: 200, body: answer? })
+    Ok(Reply { status: 200, agent: None, body: answer? })
 }
 
 impl Sibling<'_> {

@@ -8,6 +8,7 @@ use super::context::Context;
 use super::outcome::Problem;
 use super::output::{Output, local_time};
 use super::render;
+use super::upgrade;
 use crate::api::v1::Renewed;
 
 /// Runs the verb: done means that a renewal that began after this question succeeded.
@@ -30,6 +31,7 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Fetch) -> Result<(), 
     let until = render::clock_time(local_time(renewed.expires_at), local_time(now));
     let left = render::span(renewed.expires_at.since(now));
     out.confirm(&format!("'{profile}' is renewed, valid until {until} (for {left})"));
+    upgrade::after(ctx, out, &reply, !args.no_autostart);
     Ok(())
 }
 

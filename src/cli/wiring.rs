@@ -79,7 +79,7 @@ impl Agent for Socket {
         let longest = if target.starts_with("/v1/status") { v1::MAX_STATUS } else { v1::MAX_BODY };
         let client = self.0.clone().with_max_body(longest);
         match client.request(method, target, headers, body, within) {
-            Ok(response) => Ok(Reply { status: response.status, body: response.body }),
+            Ok(response) => Ok(Reply { status: response.status, agent: response.agent, body: response.body }),
             Err(ClientError::Absent) => Err(AgentError::Absent),
             Err(ClientError::TimedOut) => Err(AgentError::TimedOut),
             Err(ClientError::Refused { why }) => Err(AgentError::Refused(why)),

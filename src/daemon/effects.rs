@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use super::event_loop::{Message, Sender};
@@ -30,6 +31,8 @@ pub struct Effects {
     pub tokens: TokenFlow,
     /// Looks at the files of worlds and sessions.
     pub watcher: Arc<Watcher>,
+    /// Fires with each look at the files, for what else is to be looked at then.
+    pub looked: Arc<Notify>,
 }
 
 impl Effects {
@@ -68,6 +71,7 @@ impl Effects {
         let (watcher, tokens) = (Arc::clone(&self.watcher), self.tokens.clone());
         self.configuration.look(&self.broker);
         watcher.forget_old();
+        self.looked.notify_one();
         tokio::spawn(async move {
             watcher.look_at_all().await;
             tokens.store_unsaved().await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
@@ -41,6 +41,8 @@ pub struct Engine {
     pub home: Arc<World>,
     /// The broker's revision.
     pub revision: watch::Receiver<u64>,
+    /// Fires with each look at the files.
+    pub looked: Arc<Notify>,
     /// The event loop. It never ends by itself.
     pub event_loop: JoinHandle<()>,
 }
@@ -52,7 +54,7 @@ impl Engine {
     pub fn start(configuration: Configuration, home: World, state: &Path) -> Self {
         let (clock, home, configuration) = (Clock, Arc::new(home), Arc::new(configuration));
         let (broker, inbox) = mpsc::unbounded_channel();
-        let (revision, revision_seen) = watch::channel(0);
+        let ((revision, revision_seen), looked) = (watch::channel(0), Arc::new(Notify::new()));
         let state = StateFile::new(state, Pauses::real());
         let tokens = TokenFlow::new(state.clone(), clock);
         let watcher = Arc::new(Watcher::new(broker.clone(), tokens.clone(), clock, Arc::clone(&home)));
@@ -61,6 +63,7 @@ impl Engine {
             configuration: Arc::clone(&configuration),
             tokens: tokens.clone(),
             watcher: Arc::clone(&watcher),
+            looked: Arc::clone(&looked),
         };
         let event_loop = EventLoop { broker: Broker::new(Arc::clone(&home)), clock, inbox, effects, revision };
         Self {
@@ -71,6 +74,7 @@ impl Engine {
             state,
             home,
             revision: revision_seen,
+            looked,
             event_loop: tokio::spawn(event_loop.run()),
         }
     }
@@ -113,6 +117,12 @@ impl Desk {
     pub fn tell(&self, event: Event) {
         // When the loop has ended there is nobody left to tell.
         let _ = self.broker.send(Message::Event(event));
+    }
+
+    /// Has settings and files looked at now.
+    pub fn look(&self) {
+        // When the loop has ended there is nothing left to look for.
+        let _ = self.broker.send(Message::Look);
     }
 
     /// Parks a request until its one answer; `None`: the process is about to end. Whoever goes away drops this future,

@@ -24,6 +24,8 @@ pub enum Message {
     Request(WaiterId, Event, oneshot::Sender<Answer>),
     /// The snapshot is wanted.
     Status(oneshot::Sender<Status>),
+    /// Files are to be looked at now, not when it is time.
+    Look,
 }
 
 /// Where messages for the loop go in.
@@ -77,6 +79,7 @@ impl EventLoop {
                     // A reader that is gone needs no snapshot.
                     let _ = reply.send(self.broker.status(self.clock.now()));
                 }
+                Some(Message::Look) => self.effects.look_at_files(),
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, Request, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -16,6 +16,7 @@ use tracing::warn;
 use super::engine::Desk;
 use super::event_loop::Message;
 use super::settings::Configuration;
+use super::succession::Succession;
 use super::token_flow::TokenFlow;
 use super::watcher::Watcher;
 use crate::api::process_json::union_document;
@@ -29,8 +30,6 @@ use crate::core::waiters::{Answer, ProfileRef, Refusal};
 use crate::files::state::{Pause, StateFile};
 use crate::platform::clock::{Clock, Deadline};
 
-/// A request's body must be there by then.
-const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a status request with `after` is held by default and at most.
 const STATUS_WAIT: Duration = Duration::from_secs(25);
 
@@ -52,6 +51,8 @@ pub struct Api {
     pub revision: watch::Receiver<u64>,
     /// Fires when a clean end is asked for.
     pub shutdown: Arc<Notify>,
+    /// Whether we make room for a newer agent.
+    pub succession: Succession,
     /// When this process started.
     pub started_at: Timestamp,
     /// Network settings and findings that the broker knows nothing of.
@@ -80,7 +81,6 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/shutdown", post(shutdown))
         .fallback(|| async { unknown_route() })
         .method_not_allowed_fallback(|| async { unknown_route() })
-        .layer(DefaultBodyLimit::max(v1::MAX_BODY))
         .with_state(api)
 }
 
@@ -161,15 +161,14 @@ async fn refresh(
     };
     let since = query.since.map(Tick::from_millis);
     let wait = hold.remaining().unwrap_or_default();
-    respond(api.desk.ask(|waiter| Event::Refresh { waiter, profile, wait, since }).await)
+    match api.desk.ask(|waiter| Event::Refresh { waiter, profile, wait, since }).await {
+        // The successor counts by the same clock.
+        None => respond(Some(Answer::InFlight { since })),
+        answer => respond(answer),
+    }
 }
 
-async fn rejected(
-    State(api): State<Arc<Api>>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    Body(body): Body,
-) -> Response {
+async fn rejected(State(api): State<Arc<Api>>, Path(name): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
     let Ok(v1::Rejected { access_key_id }) = serde_json::from_slice(&body) else {
         return bad_request("the body must be {\"access_key_id\": \"...\"}");
     };
@@ -179,7 +178,7 @@ async fn rejected(
     }
 }
 
-async fn pause(State(api): State<Arc<Api>>, Body(body): Body) -> Response {
+async fn pause(State(api): State<Arc<Api>>, body: Bytes) -> Response {
     let request = if body.is_empty() { Ok(v1::PauseRequest::default()) } else { serde_json::from_slice(&body) };
     match request {
         Ok(v1::PauseRequest { seconds }) => {
@@ -197,11 +196,14 @@ async fn resume(State(api): State<Arc<Api>>) -> Response {
     api.tell(Event::Resume)
 }
 
-async fn shutdown(State(api): State<Arc<Api>>, Body(body): Body) -> Response {
+async fn shutdown(State(api): State<Arc<Api>>, body: Bytes) -> Response {
     let request = if body.is_empty() { Ok(v1::ShutdownRequest::default()) } else { serde_json::from_slice(&body) };
-    let Ok(v1::ShutdownRequest { force }) = request else {
-        return bad_request("the body must be {\"force\": true} or empty");
+    let Ok(v1::ShutdownRequest { force, successor }) = request else {
+        return bad_request("the body must be {\"force\": true}, {\"successor\": \"1.2.3\"} or empty");
     };
+    if let Some(Err(why)) = successor.map(|version| api.succession.judge(&version)) {
+        return error(StatusCode::CONFLICT, FailureClass::Transient, why, "");
+    }
     if !force {
         api.tokens.store_unsaved().await;
         if let Some(lost) = api.tokens.findings().first() {
@@ -247,20 +249,6 @@ fn hold(asked_ms: Option<u64>) -> Deadline {
     Deadline::after(Duration::from_millis(asked_ms.unwrap_or(v1::MAX_WAIT_MS).min(v1::MAX_WAIT_MS)))
 }
 
-/// A request's whole body; one that does not come in time is refused.
-struct Body(Bytes);
-
-impl<S: Send + Sync> FromRequest<S> for Body {
-    type Rejection = Response;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        match tokio::time::timeout(BODY_DEADLINE, Bytes::from_request(request, state)).await {
-            Ok(body) => body.map(Self).map_err(IntoResponse::into_response),
-            Err(_) => Err(bad_request("the body did not come in time")),
-        }
-    }
-}
-
 /// The files that the client named; the daemon's own where it named none.
 fn world_of(headers: &HeaderMap, home: &Arc<World>) -> Result<Arc<World>, String> {
     let path = |name: &str, default: &std::path::Path| match headers.get(name) {
@@ -282,7 +270,8 @@ fn decode_path(value: &HeaderValue) -> Option<std::path::PathBuf> {
 
 fn respond(answer: Option<Answer>) -> Response {
     match answer {
-        None => stopping(),
+        // Ending: whoever asks again finds the successor.
+        None => document(StatusCode::ACCEPTED, &v1::InFlight { in_flight: true, since: None }),
         Some(Answer::Credentials(credentials)) => {
             // The buffer is wiped when the last reference to it goes.
             let body = Bytes::from_owner(union_document(&credentials));
@@ -323,7 +312,12 @@ fn error(status: StatusCode, class: FailureClass, message: &str, fix: &str) -> R
 }
 
 fn bad_request(why: &str) -> Response {
-    error(StatusCode::BAD_REQUEST, FailureClass::Misconfigured, why, "")
+    refused(StatusCode::BAD_REQUEST, why)
+}
+
+/// A request that no route is to see, or whose parts make no sense.
+pub(super) fn refused(status: StatusCode, why: &str) -> Response {
+    error(status, FailureClass::Misconfigured, why, "")
 }
 
 fn unknown_route() -> Response {

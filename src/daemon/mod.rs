@@ -2,12 +2,13 @@
 //!
 //! One task owns the [`Broker`](crate::core::broker::Broker) ([`event_loop`]); everything else talks to it through a
 //! channel. Each action that the broker returns becomes a task with a deadline that posts exactly one event back
-//! ([`effects`]). Requests come in through [`http`]; files are looked at on demand and at every tick ([`watcher`]).
+//! ([`effects`]). Requests come in over [`connections`] and through [`http`]; files are looked at on demand and at every tick ([`watcher`]).
 //! All of this but the socket is the [`engine`], which [`resolve`] uses once without a daemon.
 //! What may be shared between tasks is a channel, a socket or an immutable value; the only locks are around the
 //! watcher's stamps and the current AWS client.
 
 pub mod alarm;
+pub mod connections;
 pub mod effects;
 pub mod engine;
 pub mod event_loop;
@@ -15,5 +16,7 @@ pub mod http;
 pub mod resolve;
 pub mod run;
 pub mod settings;
+pub mod signals;
+pub mod succession;
 pub mod token_flow;
 pub mod watcher;

@@ -6,18 +6,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, Semaphore};
-use tracing::{debug, error, info, warn};
+use tokio::sync::Notify;
+use tracing::{info, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::connections::Connections;
 use super::engine::Engine;
 use super::http::{self, Api};
 use super::settings::Configuration;
+use super::signals::{Signal, Signals};
+use super::succession::Succession;
 use crate::api::v1;
 use crate::core::failure::{Failure, FailureClass};
 use crate::ipc::address::Address;
@@ -25,18 +25,13 @@ use crate::ipc::listener::{Arrival, BindError, Listener};
 use crate::ipc::peer::Admission;
 use crate::platform::clock::Clock;
 use crate::platform::home::Environment;
-use crate::platform::{folder, process};
+use crate::platform::{folder, process, service};
 
-/// Connections served at a time; more wait in the socket's backlog.
-const MAX_CONNECTIONS: usize = 256;
-/// A request's head must be there by then.
-const HEAD_DEADLINE: Duration = Duration::from_secs(5);
-/// A connection takes no new request after this long, and is cut when its last one takes this long again: a client that
-/// does not read its answer holds a place no longer.
-const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 /// The user's own files are read before the first request, unless that takes longer.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
-/// At a clean end, answers on their way get this long.
+/// At a clean end, requests that came in before are answered as always for this long;
+const ANSWERED: Duration = Duration::from_millis(300);
+/// then whoever still waits is told to ask again, and answers on their way get this long.
 const DRAIN: Duration = Duration::from_millis(500);
 /// A detached daemon that finds its log larger than this starts a new one and keeps the old.
 const MAX_LOG: u64 = 4 * 1024 * 1024;
@@ -103,25 +98,17 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 async fn serve(options: &Options, environment: Environment, state: &Path, address: &Address) -> Result<(), Failure> {
     let home = environment.world()?;
     let configuration = Configuration::load(environment, options.config.as_deref())?;
-    let mut listener = match Listener::bind(address, Admission::new(configuration.allowed_uids())) {
+    let signals = Signals::listen()
+        .map_err(|e| Failure::new(FailureClass::Transient, format!("signals cannot be received: {e}"), "try again"))?;
+    let listener = match listen(address, Admission::new(configuration.allowed_uids())) {
         Ok(listener) => listener,
         Err(BindError::AlreadyRunning) => return already_running(options, address.socket()),
         Err(BindError::Failed(failure)) => return Err(failure),
     };
     let mut engine = Engine::start(configuration, home, state);
-    let shutdown = Arc::new(Notify::new());
-    let api = Arc::new(Api {
-        desk: engine.desk.clone(),
-        watcher: Arc::clone(&engine.watcher),
-        tokens: engine.tokens.clone(),
-        state: engine.state.clone(),
-        configuration: Arc::clone(&engine.configuration),
-        home: Arc::clone(&engine.home),
-        revision: engine.revision.clone(),
-        shutdown: Arc::clone(&shutdown),
-        started_at: Clock.wall(),
-        circumstances: engine.configuration.circumstances(),
-    });
+    let api = api(&engine, Succession::new(listener.is_activated()));
+    let connections = Connections::new(http::router(Arc::clone(&api)));
+    let mut reception = Reception { listener, connections, signals, api, looked: Arc::clone(&engine.looked) };
     engine.configuration.announce(engine.desk.broker());
     engine.go_on_pausing();
     engine.watcher.look_at(&engine.home, FIRST_LOOK).await;
@@ -129,16 +116,12 @@ async fn serve(options: &Options, environment: Environment, state: &Path, addres
     if options.detached {
         acknowledge("ready");
     }
+    service::ready();
     let ended = tokio::select! {
-        () = accept(&mut listener, api, &shutdown) => {
-            info!("stopping");
-            // Our successor starts as soon as the socket is gone, and knows what the files say.
-            engine.tokens.store_unsaved().await;
-            drop(listener);
-            engine.event_loop.abort();
-            // Waiters whose answer will not come any more are told so; answers on their way go out.
-            let _ = (&mut engine.event_loop).await;
-            tokio::time::sleep(DRAIN).await;
+        why = reception.open() => {
+            info!(why, "stopping");
+            service::stopping();
+            reception.close(&mut engine).await;
             Ok(())
         }
         // It never ends by itself. An agent without it would answer nobody: better none, so that a client starts another.
@@ -151,6 +134,35 @@ async fn serve(options: &Options, environment: Environment, state: &Path, addres
     ended
 }
 
+/// The service manager's socket, else one of our own.
+fn listen(address: &Address, admission: Admission) -> Result<Listener, BindError> {
+    #[cfg(unix)]
+    if let Some(activated) = crate::ipc::activation::handed_over().map_err(BindError::Failed)? {
+        if activated.path != address.socket() {
+            let (found, sought) = (activated.path.display(), address.socket().display());
+            warn!(%found, %sought, "the service manager listens where clients do not look");
+        }
+        return Listener::activated(activated, admission);
+    }
+    Listener::bind(address, admission)
+}
+
+fn api(engine: &Engine, succession: Succession) -> Arc<Api> {
+    Arc::new(Api {
+        desk: engine.desk.clone(),
+        watcher: Arc::clone(&engine.watcher),
+        tokens: engine.tokens.clone(),
+        state: engine.state.clone(),
+        configuration: Arc::clone(&engine.configuration),
+        home: Arc::clone(&engine.home),
+        revision: engine.revision.clone(),
+        shutdown: Arc::new(Notify::new()),
+        succession,
+        started_at: Clock.wall(),
+        circumstances: engine.configuration.circumstances(),
+    })
+}
+
 fn already_running(options: &Options, socket: &Path) -> Result<(), Failure> {
     if options.detached {
         acknowledge("already running");
@@ -160,75 +172,66 @@ fn already_running(options: &Options, socket: &Path) -> Result<(), Failure> {
     Err(Failure::new(FailureClass::Misconfigured, message, "see: agentctl daemon status"))
 }
 
-/// Accepts until a clean end is asked for. No accept error ends the daemon.
-async fn accept(listener: &mut Listener, api: Arc<Api>, shutdown: &Notify) {
-    let router = http::router(api);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut stop = std::pin::pin!(stop_signal());
-    loop {
-        let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
-            next = next => next,
-            () = shutdown.notified() => return,
-            () = &mut stop => return,
-        };
-        match accepted {
-            Ok(Arrival::Refused(peer, why)) => warn!(uid = peer.uid, pid = peer.pid, why, "a connection was refused"),
-            Ok(Arrival::Admitted(stream, peer)) => {
-                let router = router.clone();
-                tokio::spawn(async move {
-                    serve_connection(stream, router, peer.pid).await;
-                    drop(place);
-                });
-            }
-            Err(e) => {
-                warn!(error = %e, "a connection was not accepted");
-                // Out of descriptors, most likely: some will be free again soon.
-                tokio::time::sleep(Duration::from_millis(20)).await;
+/// Who lets clients in, until the end.
+struct Reception {
+    listener: Listener,
+    connections: Connections,
+    signals: Signals,
+    api: Arc<Api>,
+    looked: Arc<Notify>,
+}
+
+impl Reception {
+    /// Accepts until a clean end is asked for, and says by whom. No accept error ends the daemon.
+    async fn open(&mut self) -> &'static str {
+        loop {
+            let next = async {
+                self.connections.room().await;
+                self.listener.accept().await
+            };
+            tokio::select! {
+                accepted = next => match accepted {
+                    Ok(arrival) => welcome(arrival, &self.connections).await,
+                    Err(e) => {
+                        warn!(error = %e, "a connection was not accepted");
+                        // Out of descriptors, most likely: some will be free again soon.
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                },
+                () = self.api.shutdown.notified() => return "a client asks for it",
+                signal = self.signals.next() => match signal {
+                    Signal::Stop => return "signalled",
+                    Signal::Look => self.api.desk.look(),
+                },
+                () = self.looked.notified() => if !self.listener.has_its_name() {
+                    return "the socket is gone, so nobody can reach this agent";
+                },
             }
         }
     }
-}
 
-async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send, router: axum::Router, pid: Option<u32>) {
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
-        .max_buf_size(v1::MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
-    let served = match tokio::time::timeout(CONNECTION_LIFE, connection.as_mut()).await {
-        Ok(served) => Some(served),
-        Err(_) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(CONNECTION_LIFE, connection).await.ok()
+    /// The clean end: nobody who has connected goes away without an answer.
+    async fn close(mut self, engine: &mut Engine) {
+        for arrival in self.listener.close() {
+            welcome(arrival, &self.connections).await;
         }
-    };
-    match served {
-        Some(Ok(())) => {}
-        Some(Err(e)) => debug!(pid, error = %e, "connection ended early"),
-        None => debug!(pid, "connection cut: its client takes no answer"),
+        // Our successor starts as soon as the lock is free, and knows what the files say.
+        engine.tokens.store_unsaved().await;
+        drop(self.listener);
+        if tokio::time::timeout(ANSWERED, self.connections.finish()).await.is_err() {
+            // Waiters whose answer will not come any more are told so.
+            engine.event_loop.abort();
+            let _ = tokio::time::timeout(DRAIN, self.connections.finish()).await;
+        }
+        engine.event_loop.abort();
+        let _ = (&mut engine.event_loop).await;
     }
 }
 
-#[cfg(unix)]
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        error!("signals cannot be received; stop with: agentctl daemon stop");
-        return std::future::pending().await;
-    };
-    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-}
-
-#[cfg(not(unix))]
-async fn stop_signal() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        error!("signals cannot be received; stop with: agentctl daemon stop");
-        std::future::pending().await
+async fn welcome(arrival: Arrival, connections: &Connections) {
+    match arrival {
+        Arrival::Admitted(stream, peer) => connections.serve(stream, peer).await,
+        Arrival::Refused(peer, why) => warn!(uid = peer.uid, pid = peer.pid, why, "a connection was refused"),
     }
 }
 

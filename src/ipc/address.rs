@@ -74,9 +74,16 @@ impl Address {
             let fix = format!("set {SOCKET_VARIABLE} to a shorter path in a folder of your own");
             return Err(Failure::new(FailureClass::Misconfigured, message, fix));
         }
+        Ok(Self::of_socket(socket))
+    }
+
+    /// The address of a socket that is there already.
+    #[cfg(unix)]
+    #[must_use]
+    pub(super) fn of_socket(socket: PathBuf) -> Self {
         let mut lock = socket.clone().into_os_string();
         lock.push(".lock");
-        Ok(Self { socket, lock: lock.into() })
+        Self { socket, lock: lock.into() }
     }
 
     #[cfg(windows)]

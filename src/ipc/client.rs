@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::exchange;
 use crate::api::v1;
+use crate::api::version::Version;
 use crate::core::failure::{Failure, FailureClass};
 use crate::platform::clock::Deadline;
 
@@ -28,6 +29,8 @@ pub struct Client {
 pub struct Response {
     /// HTTP status.
     pub status: u16,
+    /// The version of the agent that answered, if it says so.
+    pub agent: Option<Version>,
     /// The body; wiped when dropped.
     pub body: Zeroizing<Vec<u8>>,
 }

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::client::{ClientError, Response};
 use crate::api::v1::MAX_HEAD;
+use crate::api::version::Version;
 use crate::platform::clock::Deadline;
 
 /// A byte stream whose reads can be bounded in time.
@@ -70,14 +71,7 @@ pub fn run(
     }
     let mut buffer = Zeroizing::new(Vec::with_capacity(FIRST_BUFFER));
     let head = loop {
-        let silent = buffer.is_empty();
-        match fill(connection, &mut buffer, deadline) {
-            // Killed, or ending: whoever listened went away without a word.
-            Ok(0) | Err(Broken::Lost(_)) if silent => return Err(ClientError::Absent),
-            Ok(0) => return Err(protocol("the connection ended before the answer")),
-            Ok(_) => {}
-            Err(broken) => return Err(broken.into()),
-        }
+        fill(connection, &mut buffer, deadline)?;
         if let Some(head) = Head::parse(&buffer)? {
             break head;
         }
@@ -87,7 +81,7 @@ pub fn run(
     };
     let start = buffer.get(head.length..).unwrap_or_default();
     let body = read_body(connection, start, head.body, max_body, deadline)?;
-    Ok(Response { status: head.status, body })
+    Ok(Response { status: head.status, agent: head.agent, body })
 }
 
 fn read_body(
@@ -104,11 +98,10 @@ fn read_body(
     let mut body = Zeroizing::new(Vec::with_capacity(length.unwrap_or(FIRST_BUFFER).max(start.len())));
     body.extend_from_slice(start);
     while length.is_none_or(|length| body.len() < length) {
-        if fill(connection, &mut body, deadline)? == 0 {
-            if length.is_some() {
-                return Err(protocol("the connection ended within the answer"));
-            }
-            break;
+        match fill(connection, &mut body, deadline) {
+            Ok(()) => {}
+            Err(ClientError::Absent) if length.is_none() => break,
+            Err(e) => return Err(e),
         }
         if body.len() > max_body {
             return Err(too_long());
@@ -120,12 +113,13 @@ fn read_body(
     Ok(body)
 }
 
-/// Reads once, into a buffer that is made larger by copying and wiping. Returns the number of bytes.
+/// Reads once, into a buffer that is made larger by copying and wiping. The end of the connection is
+/// [`ClientError::Absent`]: whoever listened was killed, or went away without finishing what it said.
 fn fill(
     connection: &mut impl Connection,
     buffer: &mut Zeroizing<Vec<u8>>,
     deadline: Deadline,
-) -> Result<usize, Broken> {
+) -> Result<(), ClientError> {
     if buffer.len() == buffer.capacity() {
         let mut larger = Zeroizing::new(Vec::with_capacity((buffer.capacity() * 2).max(FIRST_BUFFER)));
         larger.extend_from_slice(buffer);
@@ -135,41 +129,17 @@ fn fill(
     buffer.resize(room, 0);
     let result = read_once(connection, buffer.get_mut(filled..).unwrap_or_default(), deadline);
     buffer.truncate(filled + *result.as_ref().unwrap_or(&0));
-    result
+    if result? == 0 { Err(ClientError::Absent) } else { Ok(()) }
 }
 
-fn read_once(connection: &mut impl Connection, room: &mut [u8], deadline: Deadline) -> Result<usize, Broken> {
+fn read_once(connection: &mut impl Connection, room: &mut [u8], deadline: Deadline) -> Result<usize, ClientError> {
     loop {
-        let left = deadline.remaining().ok_or(Broken::Other(ClientError::TimedOut))?;
+        let left = deadline.remaining().ok_or(ClientError::TimedOut)?;
         connection.limit(left).map_err(|e| explain(&e))?;
         match connection.read(room) {
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
-                return Err(Broken::Lost(explain(&e)));
-            }
-            other => return other.map_err(|e| explain(&e).into()),
-        }
-    }
-}
-
-/// Why nothing could be read.
-enum Broken {
-    /// The other side is gone.
-    Lost(ClientError),
-    /// Anything else.
-    Other(ClientError),
-}
-
-impl From<ClientError> for Broken {
-    fn from(error: ClientError) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl From<Broken> for ClientError {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Lost(error) | Broken::Other(error) => error,
+            Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => return Ok(0),
+            other => return other.map_err(|e| explain(&e)),
         }
     }
 }
@@ -179,6 +149,8 @@ struct Head {
     status: u16,
     /// Bytes of the head, the empty line included.
     length: usize,
+    /// From `Server`.
+    agent: Option<Version>,
     /// `Content-Length`; `None`: to the end of the connection.
     body: Option<usize>,
 }
@@ -193,10 +165,13 @@ impl Head {
             Ok(httparse::Status::Partial) => return Ok(None),
             Err(e) => return Err(protocol(&format!("the answer is not HTTP/1.1: {e}"))),
         };
-        let mut body = None;
+        let (mut body, mut agent) = (None, None);
         for header in response.headers.iter() {
             if header.name.eq_ignore_ascii_case("transfer-encoding") {
                 return Err(protocol("the answer is chunked, which no agent does"));
+            }
+            if header.name.eq_ignore_ascii_case("server") {
+                agent = std::str::from_utf8(header.value).ok().and_then(Version::of_server);
             }
             if header.name.eq_ignore_ascii_case("content-length") {
                 let number = std::str::from_utf8(header.value).ok().and_then(|v| v.trim().parse().ok());
@@ -204,7 +179,7 @@ impl Head {
             }
         }
         let status = response.code.unwrap_or_default();
-        Ok(Some(Self { status, length, body: if status == 204 { Some(0) } else { body } }))
+        Ok(Some(Self { status, length, agent, body: if status == 204 { Some(0) } else { body } }))
     }
 }
 
@@ -286,8 +261,6 @@ mod tests {
     fn what_is_too_long_cut_or_foreign_is_refused() {
         let long = "h".repeat(MAX_HEAD);
         for (text, what) in [
-            ("HTTP/1.1 200 OK\r\nContent-Le", "ended before"),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfour", "ended within"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n", "body is too long"),
             ("HTTP/1.1 200 OK\r\n\r\n01234567890", "body is too long"),
             ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "no number"),
@@ -305,8 +278,10 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_away_without_a_word_is_absent() {
-        assert!(matches!(answer("", 1, 10), Err(ClientError::Absent)));
+    fn who_goes_away_before_the_end_is_absent() {
+        for cut in ["", "HTTP/1.1 200 OK\r\nContent-Le", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfour"] {
+            assert!(matches!(answer(cut, 3, 10), Err(ClientError::Absent)), "{cut}");
+        }
     }
 
     #[test]

@@ -3,11 +3,18 @@
 //! Taking the name, in this order (each step guards the next): make and check the folder; take the lock, which is held
 //! for life; connect to see whether somebody listens who knows no lock; remove what is at the path only if it is a dead
 //! socket of ours; bind, mode 0600. The listener's own name reclamation stays off: it would unlink its successor's
-//! socket. At a clean end the socket is removed if it is still the one that we made.
+//! socket. At a clean end the socket is removed if it is still the one that we made, and whoever has connected by then
+//! is still served.
+//!
+//! With a socket that a service manager hands over only the folder's check and the lock remain: its name is never
+//! removed, and whoever waits at the end is left to the successor.
+//!
+//! Whoever holds the lock but is not to be reached under the name is starting, ending, or has lost its name. It is given
+//! a moment, then told to look (SIGHUP), upon which an agent without a name ends; see [`Listener::has_its_name`].
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::time::Duration;
 
 use interprocess::local_socket::tokio::{Listener as Socket, Stream};
 use interprocess::local_socket::traits::tokio::Listener as _;
@@ -16,7 +23,14 @@ use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
 use super::address::Address;
 use super::peer::{Admission, PeerIdentity};
 use crate::core::failure::{Failure, FailureClass};
-use crate::platform::folder;
+
+mod name;
+use name::Name;
+
+/// How long a lock's holder who listens nowhere is waited for.
+const CHANGE_OF_HANDS: Duration = Duration::from_secs(2);
+/// The same, when a service manager has taken the name from it: it looks for its name every 30 s.
+const CHANGE_TO_SERVICE: Duration = Duration::from_secs(35);
 
 /// Why the name could not be taken.
 #[derive(Debug)]
@@ -43,7 +57,7 @@ pub struct Listener {
     admission: Admission,
     /// Given up for a moment when descriptors run out, to hang up on who waits instead of spinning.
     spare: Option<File>,
-    _name: Name,
+    name: Name,
 }
 
 impl Listener {
@@ -52,7 +66,7 @@ impl Listener {
     /// # Errors
     /// See [`BindError`].
     pub fn bind(address: &Address, admission: Admission) -> Result<Self, BindError> {
-        let mut name = Name::take(address)?;
+        let mut name = Name::take(address, CHANGE_OF_HANDS)?;
         let failed = |e: io::Error| {
             let message = format!("cannot listen on {}: {e}", address.socket().display());
             let fix = "is this a sandbox? set AGENTCTL_SOCKET to a path in a folder of your own";
@@ -62,7 +76,47 @@ impl Listener {
         let options = ListenerOptions::new().name(options).reclaim_name(false);
         let socket = restrict(options).and_then(ListenerOptions::create_tokio).map_err(failed)?;
         name.bound(address.socket()).map_err(failed)?;
-        Ok(Self { socket, admission, spare: spare(), _name: name })
+        Ok(Self { socket, admission, spare: spare(), name })
+    }
+
+    /// Listens on what a service manager handed over. Must be called within a tokio runtime with I/O enabled.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    #[cfg(unix)]
+    pub fn activated(activated: super::activation::Activated, admission: Admission) -> Result<Self, BindError> {
+        let address = Address::of_socket(activated.path);
+        let name = Name::take_service(&address, CHANGE_TO_SERVICE)?;
+        let socket = uds::Listener::try_from(activated.socket);
+        let socket = socket.map_err(|e| {
+            let message = format!("cannot listen on {}: {e}", address.socket().display());
+            BindError::Failed(Failure::new(FailureClass::Misconfigured, message, "see the socket unit"))
+        })?;
+        Ok(Self { socket: Socket::UdSocket(socket), admission, spare: spare(), name })
+    }
+
+    /// Whether clients that look for the name still find this socket. An agent that lost its name (a removed runtime
+    /// folder, a service manager's socket in its place) is reached by nobody and should end.
+    #[must_use]
+    pub fn has_its_name(&self) -> bool {
+        self.name.is_ours()
+    }
+
+    /// Whether a service manager made the socket.
+    #[must_use]
+    pub const fn is_activated(&self) -> bool {
+        self.name.is_service()
+    }
+
+    /// Gives up the name and returns who has connected by now; then nobody new can. The lock is held on. (A service
+    /// manager's socket keeps its name, and whoever waits there.)
+    #[must_use]
+    pub fn close(&mut self) -> Vec<Arrival> {
+        if self.name.give_up() {
+            waiting(&self.socket).into_iter().map(|s| self.judge(s)).collect()
+        } else {
+            Vec::new()
+        }
     }
 
     /// Waits for the next connection. An error is of the moment (log it and go on): when descriptors ran out, whoever
@@ -80,11 +134,15 @@ impl Listener {
                 return Err(e);
             }
         };
+        Ok(self.judge(stream))
+    }
+
+    fn judge(&self, stream: Stream) -> Arrival {
         let peer = identify(&stream);
-        Ok(match self.admission.judge(&peer) {
+        match self.admission.judge(&peer) {
             Ok(()) => Arrival::Admitted(stream, peer),
             Err(why) => Arrival::Refused(peer, why),
-        })
+        }
     }
 
     async fn hang_up_on_one(&mut self) {
@@ -102,114 +160,6 @@ impl Listener {
     }
 }
 
-/// The right to the address: the lock, and the socket file that we made.
-#[derive(Debug)]
-struct Name {
-    /// The socket file and its device and inode, once bound.
-    #[cfg(unix)]
-    made: Option<(std::path::PathBuf, (u64, u64))>,
-    _lock: File,
-}
-
-impl Name {
-    fn take(address: &Address) -> Result<Self, BindError> {
-        for path in [address.socket(), address.lock()] {
-            if let Some(folder) = path.parent().filter(|_| !is_pipe(path)) {
-                folder::ensure_private(folder).map_err(BindError::Failed)?;
-            }
-        }
-        let lock = lock(address.lock())?;
-        if is_alive(address.socket()) {
-            return Err(BindError::AlreadyRunning);
-        }
-        remove_dead_socket(address.socket())?;
-        Ok(Self {
-            #[cfg(unix)]
-            made: None,
-            _lock: lock,
-        })
-    }
-
-    #[cfg(unix)]
-    fn bound(&mut self, path: &Path) -> io::Result<()> {
-        use std::os::unix::fs::PermissionsExt;
-        self.made = identity(path).map(|identity| (path.to_owned(), identity));
-        // Linux set the mode before the bind; elsewhere the 0700 folder covers the moment in between.
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-    }
-
-    #[cfg(windows)]
-    fn bound(&mut self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Name {
-    fn drop(&mut self) {
-        if let Some((path, made)) = &self.made
-            && identity(path) == Some(*made)
-        {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-fn lock(path: &Path) -> Result<File, BindError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let failed = |e: io::Error| {
-        let message = format!("cannot lock {}: {e}", path.display());
-        BindError::Failed(Failure::new(
-            FailureClass::Misconfigured,
-            message,
-            "see whether its disk is full or read-only",
-        ))
-    };
-    let file = options.open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(BindError::AlreadyRunning),
-        Err(TryLockError::Error(e)) => Err(failed(e)),
-    }
-}
-
-#[cfg(unix)]
-fn remove_dead_socket(path: &Path) -> Result<(), BindError> {
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
-
-    let refuse = |what: String| {
-        let message = format!("{} {what}", path.display());
-        BindError::Failed(Failure::new(FailureClass::Misconfigured, message, "move it away, or set AGENTCTL_SOCKET"))
-    };
-    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if !metadata.file_type().is_socket() {
-        return Err(refuse("is in the socket's place and is no socket".to_owned()));
-    }
-    if metadata.uid() != crate::platform::process::uid() {
-        return Err(refuse(format!("is a socket of another user (uid {})", metadata.uid())));
-    }
-    std::fs::remove_file(path).map_err(|e| refuse(format!("is a dead socket and cannot be removed: {e}")))
-}
-
-#[cfg(unix)]
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::symlink_metadata(path).ok().map(|m| (m.dev(), m.ino()))
-}
-
-#[cfg(unix)]
-fn is_pipe(_: &Path) -> bool {
-    false
-}
-
-#[cfg(unix)]
-fn is_alive(path: &Path) -> bool {
-    super::unix::is_alive(path)
-}
-
 #[cfg(unix)]
 fn restrict(options: ListenerOptions<'_>) -> io::Result<ListenerOptions<'_>> {
     #[cfg(target_os = "linux")]
@@ -224,6 +174,24 @@ fn identify(stream: &Stream) -> PeerIdentity {
     PeerIdentity { uid: Some(peer.uid()), pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()) }
 }
 
+/// Who has connected and was not accepted yet, as far as descriptors reach.
+#[cfg(unix)]
+fn waiting(socket: &Socket) -> Vec<Stream> {
+    use std::os::fd::{AsFd, OwnedFd};
+
+    let Socket::UdSocket(socket) = socket;
+    // Its own listener, asked directly: the runtime may not have heard of the latest.
+    let Ok(listener) = socket.as_fd().try_clone_to_owned().map(std::os::unix::net::UnixListener::from) else {
+        return Vec::new();
+    };
+    let connected = std::iter::from_fn(|| listener.accept().ok()).map(|(stream, _)| stream);
+    let ready = connected.filter(|stream| stream.set_nonblocking(true).is_ok());
+    ready.filter_map(|s| uds::Stream::try_from(OwnedFd::from(s)).ok()).map(Stream::UdSocket).collect()
+}
+
+#[cfg(unix)]
+use interprocess::os::unix::uds_local_socket::tokio as uds;
+
 #[cfg(unix)]
 fn spare() -> Option<File> {
     File::open("/dev/null").ok()
@@ -236,7 +204,7 @@ fn out_of_descriptors(error: &io::Error) -> bool {
 }
 
 #[cfg(windows)]
-use windows_half::{identify, is_alive, is_pipe, out_of_descriptors, remove_dead_socket, restrict, spare};
+use windows_half::{identify, out_of_descriptors, restrict, spare, waiting};
 
 #[cfg(windows)]
 mod windows_half {
@@ -246,25 +214,17 @@ mod windows_half {
     use super::*;
     use crate::ipc::windows;
 
-    pub(super) fn is_pipe(path: &Path) -> bool {
-        path.as_os_str().as_encoded_bytes().starts_with(br"\\")
-    }
-
-    pub(super) fn is_alive(path: &Path) -> bool {
-        windows::is_alive(path)
-    }
-
-    /// A pipe ends with its server.
-    pub(super) fn remove_dead_socket(_: &Path) -> Result<(), BindError> {
-        Ok(())
-    }
-
     pub(super) fn restrict(options: ListenerOptions<'_>) -> io::Result<ListenerOptions<'_>> {
         Ok(options.security_descriptor(windows::only_own_user()?))
     }
 
     pub(super) fn identify(stream: &Stream) -> PeerIdentity {
         PeerIdentity { uid: None, pid: stream.peer_creds().ok().and_then(|c| c.pid()) }
+    }
+
+    /// A pipe's clients wait for an instance of their own; there is no queue to look into.
+    pub(super) fn waiting(_: &Socket) -> Vec<Stream> {
+        Vec::new()
     }
 
     pub(super) fn spare() -> Option<File> {

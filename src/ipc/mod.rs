@@ -7,11 +7,14 @@
 //! |---|---|
 //! | where is the socket? | [`address`] |
 //! | who owns the name, and who gets in? | [`listener`], [`peer`] |
+//! | what if a service manager listens for us? | `activation` |
 //! | how does a program ask the agent without a runtime? | [`client`], [`exchange`] |
 //!
 //! What it deliberately does not do: hyper, routes and documents (the daemon's and the API's), starting an agent (the
 //! command line's).
 
+#[cfg(unix)]
+pub mod activation;
 pub mod address;
 pub mod client;
 pub mod exchange;

@@ -10,8 +10,10 @@
 //! | where do files of ours and of the AWS tools live? | [`home`] |
 //! | is this folder only ours? | [`folder`] |
 //! | who am I, who asked, how do I become a daemon? | [`process`] |
+//! | what does the service manager want to know? | [`service`] |
 
 pub mod clock;
 pub mod folder;
 pub mod home;
 pub mod process;
+pub mod service;

@@ -32,8 +32,24 @@ pub fn executable_of(pid: u32) -> Option<PathBuf> {
     if cfg!(target_os = "linux") { std::fs::read_link(format!("/proc/{pid}/exe")).ok() } else { None }
 }
 
+/// Tells another process of our program to look at its files and its name (SIGHUP). Nothing happens where the system
+/// does not say that it is our program: another one might end of it.
+pub fn tell_to_look(pid: u32) {
+    #[cfg(target_os = "linux")]
+    if pid != self::pid()
+        && Ancestor::of(pid).zip(Ancestor::of(self::pid())).is_some_and(|(other, own)| other.command == own.command)
+        && let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw)
+    {
+        // One that has ended in the meantime needs no word.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::HUP);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = pid;
+}
+
 /// Hardens this process, for `agentd`: umask 0077, no core dumps, not dumpable (so that other processes of the same
-/// user cannot attach to it or read its memory without privileges).
+/// user cannot attach to it or read its memory without privileges: prctl(2), ptrace(2)), memory kept out of the swap where
+/// that can be had.
 pub fn harden() {
     #[cfg(unix)]
     {
@@ -44,6 +60,22 @@ pub fn harden() {
     }
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    #[cfg(target_os = "linux")]
+    lock_memory();
+}
+
+/// Only where no limit stands in the way: with one, some later allocation would fail and end the process. (Under systemd
+/// the unit forbids swapping instead.)
+#[cfg(target_os = "linux")]
+fn lock_memory() {
+    use rustix::mm::{MlockAllFlags, mlockall};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Memlock);
+    if limit.maximum.is_none() && setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }).is_ok() {
+        // What is touched is locked, not what is merely reserved.
+        let _ = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT);
+    }
 }
 
 /// The parent's half of starting a daemon: prepares a command whose process outlives the terminal and gets no
@@ -135,9 +167,7 @@ const MAX_ANCESTORS: usize = 16;
 #[must_use]
 pub fn parent_consumer() -> Option<String> {
     #[cfg(target_os = "linux")]
-    return consumer_above(std::os::unix::process::parent_id(), |pid| {
-        std::fs::read(format!("/proc/{pid}/stat")).ok().and_then(|line| Ancestor::parse(&line))
-    });
+    return consumer_above(std::os::unix::process::parent_id(), Ancestor::of);
     #[cfg(all(unix, not(target_os = "linux")))]
     return Some(std::os::unix::process::parent_id().to_string());
     #[cfg(not(unix))]
@@ -155,6 +185,11 @@ struct Ancestor {
 
 #[cfg(any(target_os = "linux", test))]
 impl Ancestor {
+    #[cfg(target_os = "linux")]
+    fn of(pid: u32) -> Option<Self> {
+        std::fs::read(format!("/proc/{pid}/stat")).ok().and_then(|line| Self::parse(&line))
+    }
+
     /// `pid (comm) state ppid ... starttime ...`; the command may hold blanks and parentheses, so its end is the last
     /// parenthesis.
     fn parse(line: &[u8]) -> Option<Self> {

@@ -106,10 +106,8 @@ fn sigterm_answers_those_who_wait_and_takes_the_socket_away() {
     let mut answer = String::new();
     parked.set_read_timeout(Some(LIMIT)).unwrap();
     parked.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("the agent is stopping"), "{answer}");
-    let told = client.finish(LIMIT);
-    assert!([TRANSIENT, AGENT_UNREACHABLE].contains(&told.code()), "{}", told.stderr);
-    refused(&told, told.code(), &["agent"]);
+    assert!(answer.starts_with("HTTP/1.1 202") && answer.ends_with("{\"in_flight\":true}"), "ask again: {answer}");
+    refused(&client.finish(LIMIT), AGENT_UNREACHABLE, &["agentd is not running", "agentctl daemon start"]);
     let ended = daemon.finish(Duration::from_secs(5));
     assert!(ended.status.success(), "{}", ended.stderr);
     assert!(!socket(&agent).exists());

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -147,4 +148,77 @@ async fn hanging_up_on_one_waits_for_nobody() {
     assert!(listener.spare.is_some());
     let mut rest = Vec::new();
     assert_eq!(std::io::Read::read_to_end(&mut second, &mut rest).unwrap(), 0);
+}
+
+#[tokio::test]
+async fn who_has_connected_before_the_end_is_still_let_in() {
+    let root = tempfile::tempdir().unwrap();
+    let address = address(&root);
+    let mut listener = bind(&address).unwrap();
+    let mut early = [(); 3].map(|()| UnixStream::connect(address.socket()).unwrap());
+    let arrivals = listener.close();
+    assert!(!address.socket().exists() && UnixStream::connect(address.socket()).is_err());
+    assert_eq!(arrivals.len(), 3);
+    for (arrival, early) in arrivals.into_iter().zip(&mut early) {
+        let Arrival::Admitted(mut stream, _) = arrival else { panic!("refused") };
+        stream.write_all(b"word").await.unwrap();
+        let mut word = [0; 4];
+        std::io::Read::read_exact(early, &mut word).unwrap();
+    }
+    assert!(matches!(Listener::bind(&address, listener.admission.clone()), Err(BindError::AlreadyRunning)), "locked");
+}
+
+#[tokio::test]
+async fn an_agent_notices_that_its_name_is_gone() {
+    let root = tempfile::tempdir().unwrap();
+    let address = address(&root);
+    let listener = bind(&address).unwrap();
+    assert!(listener.has_its_name());
+    fs::remove_file(address.socket()).unwrap();
+    assert!(!listener.has_its_name());
+    let _other = UnixListener::bind(address.socket()).unwrap();
+    assert!(!listener.has_its_name(), "somebody else's by now");
+}
+
+#[tokio::test]
+async fn a_holder_that_is_not_there_yet_is_waited_for() {
+    let root = tempfile::tempdir().unwrap();
+    let address = address(&root);
+    drop(bind(&address).unwrap());
+    let lock = fs::File::options().write(true).open(address.lock()).unwrap();
+    lock.lock().unwrap();
+    let (begun, seen) = std::sync::mpsc::channel();
+    let ending = std::thread::spawn(move || {
+        seen.recv().unwrap();
+        drop(lock);
+    });
+    begun.send(()).unwrap();
+    drop(bind(&address).unwrap());
+    ending.join().unwrap();
+    assert_eq!(fs::read_to_string(address.lock()).unwrap().trim(), std::process::id().to_string());
+}
+
+#[tokio::test]
+async fn a_socket_that_was_handed_over_keeps_its_name_and_whoever_waits() {
+    use crate::ipc::activation::Activated;
+
+    let root = tempfile::tempdir().unwrap();
+    let address = address(&root);
+    let folder = address.socket().parent().unwrap();
+    crate::platform::folder::ensure_private(folder).unwrap();
+    let manager = UnixListener::bind(address.socket()).unwrap();
+    let hand_over = || Activated { socket: manager.try_clone().unwrap().into(), path: address.socket().to_owned() };
+    let _waits = UnixStream::connect(address.socket()).unwrap();
+
+    let admission = Admission::new(BTreeSet::new());
+    let mut first = Listener::activated(hand_over(), admission.clone()).unwrap();
+    assert!(first.has_its_name() && first.close().is_empty());
+    drop(first);
+    let mut second = Listener::activated(hand_over(), admission.clone()).unwrap();
+    assert!(matches!(second.accept().await.unwrap(), Arrival::Admitted(..)), "who waited is served by the next");
+    drop(second);
+    assert!(address.socket().exists());
+
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(why(Listener::activated(hand_over(), admission)).contains("is open to others"));
 }

@@ -1,0 +1,336 @@
+//! The connections of the local socket, served within bounds: how many, how long each may keep silent, how long its
+//! request may take to arrive, and what happens to all of them at a clean end.
+//!
+//! A connection takes a seat. When all are taken and one more arrives, the oldest connection *without a complete
+//! request* loses its seat; where every connection is being answered, the newcomer waits. So clients that connect and
+//! say nothing keep nobody out.
+//!
+//! At a clean end ([`Connections::finish`]) whoever has connected is still answered; a connection that says nothing more
+//! is closed.
+
+use std::collections::BTreeMap;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::SERVER;
+use axum::http::{HeaderValue, Request, StatusCode};
+use axum::response::Response;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use super::http::refused;
+use crate::api::v1;
+use crate::ipc::peer::PeerIdentity;
+
+/// Connections served at a time; more wait in the socket's backlog.
+const SEATS: usize = 256;
+/// A new connection must say something by then.
+const FIRST_BYTE: Duration = Duration::from_secs(2);
+/// A request's head must be there by then.
+const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+/// And its body, counted from the head.
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+/// A connection takes no new request after this long, and is cut when its last one takes this long again: a client that
+/// does not read its answer holds a place no longer.
+const LIFE: Duration = Duration::from_secs(60);
+/// At a clean end, who has just connected gets this long to ask.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
+/// All connections of one socket. Clones share the seats.
+#[derive(Clone)]
+pub struct Connections {
+    router: TowerToHyperService<axum::Router>,
+    seats: Arc<Seats>,
+}
+
+impl Connections {
+    /// Nobody is connected yet; requests will be answered by `router`.
+    #[must_use]
+    pub fn new(router: axum::Router) -> Self {
+        let seats = Seats { taken: Mutex::default(), freed: Notify::new(), ending: watch::Sender::new(false) };
+        Self { router: TowerToHyperService::new(router), seats: Arc::new(seats) }
+    }
+
+    /// Returns when one more can be served: a seat is free, or somebody has one without asking anything.
+    pub async fn room(&self) {
+        while !self.seats.taken().has_room() {
+            self.seats.freed.notified().await;
+        }
+    }
+
+    /// Serves a connection in a task of its own.
+    pub async fn serve<S>(&self, stream: S, peer: PeerIdentity)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let seat = self.seats.take();
+        let (router, ending) = (self.router.clone(), self.seats.ending.subscribe());
+        tokio::spawn(async move { converse(stream, peer, router, &seat.seat, ending).await });
+        // Whoever was let in gets its turn before the next one, which might take its seat.
+        tokio::task::yield_now().await;
+    }
+
+    /// Lets every conversation come to its end, and returns when there is none left.
+    pub async fn finish(&self) {
+        self.seats.ending.send_replace(true);
+        while !self.seats.taken().is_empty() {
+            self.seats.freed.notified().await;
+        }
+    }
+}
+
+/// Who has a seat, in the order of arrival.
+struct Seats {
+    taken: Mutex<Taken>,
+    /// Wakes the one who waits for a seat, or for all of them to be free.
+    freed: Notify,
+    ending: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Taken {
+    next: u64,
+    seats: BTreeMap<u64, Arc<Seat>>,
+}
+
+impl Taken {
+    fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.seats.len() < SEATS || self.silent().is_some()
+    }
+
+    /// The oldest connection that asks nothing.
+    fn silent(&self) -> Option<u64> {
+        self.seats.iter().find(|(_, seat)| !seat.answering.load(Ordering::Relaxed)).map(|(number, _)| *number)
+    }
+}
+
+/// What is known of one connection.
+struct Seat {
+    /// Where it stands among the others.
+    seats: Arc<Seats>,
+    /// It has said something.
+    heard: AtomicBool,
+    /// A complete request is being answered.
+    answering: AtomicBool,
+    /// Fires when `answering` begins.
+    asked: Notify,
+    /// Fires when somebody else needs the seat.
+    lost: Notify,
+}
+
+impl Seats {
+    /// A free seat, else that of the oldest connection that asks nothing, else one too many: who waits for
+    /// [`Connections::room`] gets there by a hair at most.
+    fn take(self: &Arc<Self>) -> Taking {
+        let mut taken = self.taken();
+        if taken.seats.len() >= SEATS
+            && let Some(seat) = taken.silent().and_then(|number| taken.seats.remove(&number))
+        {
+            seat.lost.notify_one();
+        }
+        let (number, seat) = (taken.next, Arc::new(Seat::new(Arc::clone(self))));
+        taken.next += 1;
+        taken.seats.insert(number, Arc::clone(&seat));
+        Taking { number, seat }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A seat that is given back when its connection ends, however it ends.
+struct Taking {
+    number: u64,
+    seat: Arc<Seat>,
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.seat.seats.taken().seats.remove(&self.number);
+        self.seat.seats.freed.notify_one();
+    }
+}
+
+async fn converse<S>(
+    stream: S,
+    peer: PeerIdentity,
+    router: TowerToHyperService<axum::Router>,
+    seat: &Arc<Seat>,
+    mut ending: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let stream = TokioIo::new(Heard { stream, seat: Arc::clone(seat) });
+    let answering = Arc::clone(seat);
+    let service =
+        hyper::service::service_fn(move |request| answer(request, peer, router.clone(), Arc::clone(&answering)));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(v1::MAX_HEAD)
+        .serve_connection(stream, service);
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => Some(served),
+        () = seat.lost.notified() => None,
+        () = silence(seat) => None,
+        () = sleep(LIFE) => last_answer(connection.as_mut()).await,
+        () = begun(&mut ending) => {
+            if !seat.answering.load(Ordering::Relaxed) {
+                // It may have asked a moment ago: its request must be read to know.
+                tokio::select! {
+                    _ = connection.as_mut() => return,
+                    () = seat.asked.notified() => {}
+                    () = sleep(LAST_WORD) => {}
+                }
+            }
+            last_answer(connection.as_mut()).await
+        }
+    };
+    match served {
+        Some(Ok(())) => {}
+        Some(Err(e)) => debug!(pid = peer.pid, error = %e, "connection ended early"),
+        None => debug!(pid = peer.pid, "connection cut"),
+    }
+}
+
+type Conversation<S, F> = hyper::server::conn::http1::Connection<TokioIo<Heard<S>>, F>;
+
+/// Ends a connection after the answer on its way, if any. `None`: its client does not take it.
+async fn last_answer<S, F>(mut connection: Pin<&mut Conversation<S, F>>) -> Option<hyper::Result<()>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: hyper::service::HttpService<Incoming, ResBody = Body>,
+    F::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    connection.as_mut().graceful_shutdown();
+    timeout(LIFE, connection).await.ok()
+}
+
+/// Ends when the clean end begins.
+async fn begun(ending: &mut watch::Receiver<bool>) {
+    // The sender lives as long as any connection.
+    let _ = ending.wait_for(|ending| *ending).await;
+}
+
+/// Ends when a connection has said nothing for too long.
+async fn silence(seat: &Seat) {
+    sleep(FIRST_BYTE).await;
+    if seat.heard.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
+}
+
+/// One request: read whole, then answered by the router, which finds the peer among its extensions.
+async fn answer(
+    request: Request<Incoming>,
+    peer: PeerIdentity,
+    router: TowerToHyperService<axum::Router>,
+    seat: Arc<Seat>,
+) -> Result<Response, std::convert::Infallible> {
+    let (mut head, body) = request.into_parts();
+    head.extensions.insert(peer);
+    let mut response = match timeout(BODY_DEADLINE, Limited::new(body, v1::MAX_BODY).collect()).await {
+        Ok(Ok(body)) => {
+            let answering = seat.answer();
+            let request = Request::from_parts(head, Body::from(body.to_bytes()));
+            let Ok(response) = router.call(request).await;
+            // Being answered goes on until the last byte of the answer is taken.
+            response.map(|body| Body::new(body.map_err(move |e| answering.keep(e))))
+        }
+        Ok(Err(e)) if e.is::<LengthLimitError>() => refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long"),
+        Ok(Err(_)) => refused(StatusCode::BAD_REQUEST, "the body is broken off"),
+        Err(_) => refused(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
+    };
+    response.headers_mut().insert(SERVER, HeaderValue::from_static(v1::SERVER));
+    Ok(response)
+}
+
+impl Seat {
+    fn new(seats: Arc<Seats>) -> Self {
+        let (heard, answering) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { seats, heard, answering, asked: Notify::new(), lost: Notify::new() }
+    }
+
+    fn answer(self: &Arc<Self>) -> Answering {
+        self.answering.store(true, Ordering::Relaxed);
+        self.asked.notify_one();
+        Answering(Arc::clone(self))
+    }
+}
+
+/// While it lives, a request is being answered.
+struct Answering(Arc<Seat>);
+
+impl Answering {
+    fn keep<T>(&self, value: T) -> T {
+        value
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answering.store(false, Ordering::Relaxed);
+        self.0.seats.freed.notify_one();
+    }
+}
+
+/// A stream that notes that something was read from it.
+struct Heard<S> {
+    stream: S,
+    seat: Arc<Seat>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            this.seat.heard.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
