@@ -41,3 +41,7 @@ mod peers;
 #[cfg(unix)]
 #[path = "daemon/secrets.rs"]
 mod secrets;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+#[path = "daemon/service.rs"]
+mod service;

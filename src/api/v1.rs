@@ -62,6 +62,9 @@ pub struct Health {
     pub pid: u32,
     /// When it started.
     pub started_at: Timestamp,
+    /// A service manager holds the socket: whoever connects starts the agent again.
+    #[serde(default)]
+    pub service: bool,
 }
 
 /// The query of `GET /v1/profiles/{p}/credentials`. All optional.

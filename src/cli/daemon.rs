@@ -16,6 +16,12 @@ use crate::files::config_toml::Config;
 
 /// How long an agent may take to end: it answers whoever waits, and stores what a renewal under way brings.
 const END: Duration = Duration::from_secs(30);
+/// Ends the service's socket, too.
+const STOP_SERVICE: &str = if cfg!(target_os = "macos") {
+    "launchctl bootout gui/$UID/local.agentctl.agentd"
+} else {
+    "systemctl --user stop agentd.socket"
+};
 /// Between two looks at it.
 const STEP: Duration = Duration::from_millis(20);
 
@@ -48,15 +54,25 @@ fn start(ctx: &Context<'_>, out: &mut Output<'_>) -> Result<(), Problem> {
 }
 
 fn stop(ctx: &Context<'_>, out: &mut Output<'_>, how: Stop) -> Result<(), Problem> {
-    let body = if how.force { br#"{"force":true}"#.as_slice() } else { &[] };
-    match call::exchange(ctx, out, "POST", "/v1/shutdown", body, call::ANSWER) {
-        Ok(reply) if reply.status == 200 => {}
-        Ok(reply) => return Err(call::failure_of(&reply).into()),
+    let health: Health = match call::exchange(ctx, out, "GET", "/v1/health", &[], call::ANSWER) {
+        Ok(reply) => call::read(&reply)?,
         Err(AgentError::Absent) => {
             out.tell("agentd is not running");
             return Ok(());
         }
         Err(e) => return Err(call::unreachable(ctx, &e)),
+    };
+    let body = if how.force { br#"{"force":true}"#.as_slice() } else { &[] };
+    match call::exchange(ctx, out, "POST", "/v1/shutdown", body, call::ANSWER) {
+        Ok(reply) if reply.status == 200 => {}
+        Ok(reply) => return Err(call::failure_of(&reply).into()),
+        Err(AgentError::Absent) => {}
+        Err(e) => return Err(call::unreachable(ctx, &e)),
+    }
+    if health.service {
+        // To ask whether it is gone would start it again.
+        out.tell(&format!("agentd has ended; its service starts it when somebody asks, until: {STOP_SERVICE}"));
+        return Ok(());
     }
     let began = ctx.clock.tick();
     while ctx.clock.tick().since(began) < END {
@@ -127,9 +143,18 @@ mod tests {
     #[test]
     fn stop_waits_until_nobody_listens() {
         let mut fake = Fake::new();
-        fake.answers(200, "{}").answers(200, HEALTH).error(AgentError::Absent);
+        fake.answers(200, HEALTH).answers(200, "{}").answers(200, HEALTH).error(AgentError::Absent);
         assert_eq!(fake.run("daemon stop").stderr, "agentd has ended\n");
-        assert_eq!(fake.targets(), ["POST /v1/shutdown", "GET /v1/health", "GET /v1/health"]);
+        assert_eq!(fake.targets()[1..], ["POST /v1/shutdown", "GET /v1/health", "GET /v1/health"]);
+    }
+
+    #[test]
+    fn stop_of_a_service_does_not_start_it_again() {
+        let mut fake = Fake::new();
+        fake.answers(200, &HEALTH.replace('}', r#","service":true}"#)).answers(200, "{}");
+        let end = fake.run("daemon stop");
+        assert!(end.code == 0 && end.stderr.contains("systemctl --user stop agentd.socket"), "{}", end.stderr);
+        assert_eq!(fake.targets().len(), 2);
     }
 
     #[test]
@@ -138,7 +163,7 @@ mod tests {
         fake.error(AgentError::Absent);
         assert_eq!(fake.run("daemon stop").code, 0);
         let mut fake = Fake::new();
-        fake.answers(200, "{}").forever(200, HEALTH, Duration::from_millis(500));
+        fake.answers(200, HEALTH).answers(200, "{}").forever(200, HEALTH, Duration::from_millis(500));
         assert_eq!(fake.run("daemon stop").code, 19);
     }
 
@@ -146,7 +171,7 @@ mod tests {
     fn restart_is_both() {
         let mut fake = Fake::new();
         fake.vars = [("HOME", "/nowhere"), ("APPDATA", "C:\\nowhere")].into_iter().collect();
-        fake.answers(200, "{}").error(AgentError::Absent).error(AgentError::Absent);
+        fake.answers(200, HEALTH).answers(200, "{}").error(AgentError::Absent).error(AgentError::Absent);
         fake.answers(200, HEALTH).answers(200, HEALTH);
         assert_eq!(fake.run("daemon restart").stderr, "agentd has ended\nagentd 0.1.0 runs (pid 4242)\n");
     }
@@ -165,11 +190,12 @@ mod tests {
     #[test]
     fn what_stopping_would_lose_is_lost_by_force_only() {
         let mut fake = Fake::new();
+        fake.answers(200, HEALTH);
         fake.fails(crate::core::failure::FailureClass::Transient, "a token would be lost", "make room");
         assert_eq!(fake.run("daemon stop").code, 17);
-        fake.answers(200, "{}").error(AgentError::Absent);
+        fake.answers(200, HEALTH).answers(200, "{}").error(AgentError::Absent);
         assert_eq!(fake.run("daemon stop --force").code, 0);
-        assert_eq!(fake.bodies.borrow()[1], r#"{"force":true}"#);
+        assert_eq!(fake.bodies.borrow()[3], r#"{"force":true}"#);
     }
 
     #[test]

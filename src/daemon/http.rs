@@ -92,6 +92,7 @@ async fn health(State(api): State<Arc<Api>>) -> Response {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_at: api.started_at,
+            service: api.succession.by_service(),
         },
     )
 }

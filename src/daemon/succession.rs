@@ -23,6 +23,12 @@ impl Succession {
         Self { by_service, program: program.map(|path| (path.clone(), Stamp::of(&path))) }
     }
 
+    /// Whether a service manager listens for us.
+    #[must_use]
+    pub const fn by_service(&self) -> bool {
+        self.by_service
+    }
+
     /// Whether a successor of this version would be newer than we are, and would really come.
     ///
     /// # Errors
