@@ -19,6 +19,10 @@ mod bad_input;
 mod clock_steps;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
+#[path = "daemon/disk.rs"]
+mod disk;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 #[path = "daemon/kills.rs"]
 mod kills;
 #[cfg(test)]
@@ -45,3 +49,7 @@ mod secrets;
 #[cfg(target_os = "linux")]
 #[path = "daemon/service.rs"]
 mod service;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+#[path = "daemon/upgrade.rs"]
+mod upgrade;

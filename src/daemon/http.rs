@@ -30,6 +30,8 @@ use crate::core::waiters::{Answer, ProfileRef, Refusal};
 use crate::files::state::{Pause, StateFile};
 use crate::platform::clock::{Clock, Deadline};
 
+/// How long a status request waits for tokens to be stored that so far could not be.
+const UNSAVED_WAIT: Duration = Duration::from_millis(300);
 /// How long a status request with `after` is held by default and at most.
 const STATUS_WAIT: Duration = Duration::from_secs(25);
 
@@ -102,6 +104,8 @@ async fn status(State(api): State<Arc<Api>>, query: Result<Query<v1::StatusQuery
     // Who looks after changing a file wants to see what came of it.
     api.configuration.look(api.desk.broker());
     api.watcher.look_at_all().await;
+    // So does who has made room. A disk that hangs is not waited for.
+    let _ = tokio::time::timeout(UNSAVED_WAIT, api.tokens.store_unsaved()).await;
     if let Some(after) = query.after {
         let wait = query.wait.map_or(STATUS_WAIT, Duration::from_millis).min(STATUS_WAIT);
         let mut revision = api.revision.clone();

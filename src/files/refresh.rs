@@ -191,11 +191,14 @@ impl RefreshFiles {
         folder::ensure_private(self.state.folder())?;
         let path = self.lock_path();
         Lock::acquire(&path, pauses).map_err(|e| {
-            let why = match e {
-                LockError::Busy => "another agent is renewing this SSO session".to_owned(),
-                LockError::Io(e) => format!("{} cannot be locked: {e}", path.display()),
+            let (why, fix) = match e {
+                LockError::Busy => ("another agent is renewing this SSO session".to_owned(), ""),
+                LockError::Io(e) => (
+                    format!("{} cannot be locked: {e}", path.display()),
+                    "make room, or make its folder writable: no session is renewed without its lock",
+                ),
             };
-            Failure::new(FailureClass::Transient, why, "")
+            Failure::new(FailureClass::Transient, why, fix)
         })
     }
 
