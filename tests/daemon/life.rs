@@ -114,6 +114,29 @@ fn sigterm_answers_those_who_wait_and_takes_the_socket_away() {
 }
 
 #[test]
+fn sighup_has_everything_looked_at() {
+    let agent = Agent::new();
+    let daemon = agent.start_daemon();
+    agent.write_settings("keep = [\"dev-sso\"]\n");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(daemon.pid()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    eventually("kept, though nobody asked", Duration::from_secs(10), || (agent.roles() == 1).then_some(()));
+    assert_eq!(pid.as_raw_pid(), i32::try_from(self::pid(&agent)).unwrap());
+}
+
+#[test]
+fn an_agent_whose_socket_was_taken_away_makes_room() {
+    let agent = Agent::new();
+    let daemon = agent.start_daemon();
+    let old = agent.credentials("dev-sso");
+    fs::remove_file(socket(&agent)).unwrap();
+    // The next client's agent waits for the lock, and tells its holder to look.
+    assert_ne!(agent.credentials("dev-sso"), old, "a new agent serves");
+    let ended = daemon.finish(Duration::from_secs(5));
+    assert!(ended.status.success() && ended.stderr.contains("the socket is gone"), "{}", ended.stderr);
+}
+
+#[test]
 fn thirty_clients_at_once_start_one_daemon() {
     storm(30);
 }
