@@ -95,6 +95,16 @@ In ~/.aws/config:
     #[command(after_help = "Examples:
   agentctl login --profile dev")]
     Login(Fetch),
+    /// Let systemd or launchd hold the socket and start the agent
+    #[command(after_help = "Examples:
+  agentctl service install
+  agentctl service status
+  agentctl service uninstall")]
+    Service {
+        /// What to do with it.
+        #[command(subcommand)]
+        verb: ServiceVerb,
+    },
     /// Start, stop and look at the agent by hand
     #[command(after_help = "Examples:
   agentctl daemon start
@@ -105,6 +115,17 @@ In ~/.aws/config:
         #[command(subcommand)]
         verb: DaemonVerb,
     },
+}
+
+/// What `service` can do.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ServiceVerb {
+    /// Write the units of this user and let the service manager listen
+    Install,
+    /// End the service and remove its units
+    Uninstall,
+    /// Show the units, and what the service manager says
+    Status,
 }
 
 /// What `daemon` can do.

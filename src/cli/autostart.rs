@@ -17,6 +17,7 @@ use super::environment::Environment;
 use super::one_shot::Question;
 use super::outcome::Problem;
 use super::output::Output;
+use super::service::unit::Installation;
 use crate::api::v1::{self, ErrorBody};
 use crate::core::failure::{Failure, FailureClass};
 use crate::platform::process;
@@ -39,6 +40,18 @@ pub trait Launcher {
     /// # Errors
     /// What the child says, or class `agent-unreachable`.
     fn resolve(&self, question: Question<'_>) -> Result<Zeroizing<Vec<u8>>, Failure>;
+
+    /// The agent's program.
+    ///
+    /// # Errors
+    /// Class `agent-unreachable`: there is none beside us.
+    fn program(&self) -> Result<PathBuf, Failure>;
+
+    /// Runs a program of the system's (the service manager's) to its end; what it printed.
+    ///
+    /// # Errors
+    /// Class `transient`: it cannot be run, or says no, in its own words.
+    fn run(&self, command: &[String]) -> Result<String, Failure>;
 }
 
 /// Whether an agent may be started from here; `asked` is false after `--no-autostart`.
@@ -109,18 +122,23 @@ pub struct Sibling<'a> {
     pub executable: Option<&'a Path>,
     /// The environment to choose from.
     pub vars: &'a Environment,
-    /// `--socket`, to be passed on.
-    pub socket: Option<&'a Path>,
+    /// Where the agent is to listen.
+    pub socket: &'a Path,
+    /// Whether that was named by `--socket`, to be passed on.
+    pub named: bool,
 }
 
 impl Launcher for Sibling<'_> {
     fn launch(&self, within: Duration) -> Result<(), Failure> {
+        if self.launch_service().is_some() {
+            return Ok(());
+        }
         let program = self.program()?;
         let mut command = Command::new(&program);
         process::prepare_detached(&mut command);
         command.arg("--detached").stdout(Stdio::piped()).env_clear().envs(inherited(self.vars));
-        if let Some(socket) = self.socket {
-            command.arg("--socket").arg(socket);
+        if self.named {
+            command.arg("--socket").arg(self.socket);
         }
         let mut child = command.spawn().map_err(|e| {
             let message = format!("{} cannot be started: {e}", program.display());
@@ -140,10 +158,22 @@ impl Launcher for Sibling<'_> {
     fn resolve(&self, question: Question<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
         self.run_resolve(question)
     }
-}
 
-impl Sibling<'_> {
-    pub(super) fn program(&self) -> Result<PathBuf, Failure> {
+    fn run(&self, command: &[String]) -> Result<String, Failure> {
+        let failed = |why: String| Failure::new(FailureClass::Transient, format!("{}: {why}", command.join(" ")), "");
+        let (program, arguments) = command.split_first().ok_or_else(|| failed("no command".to_owned()))?;
+        let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+        let output = output.map_err(|e| failed(e.to_string()))?;
+        let said = String::from_utf8_lossy(if output.status.success() { &output.stdout } else { &output.stderr });
+        match said.trim() {
+            said if output.status.success() => Ok(said.to_owned()),
+            // Some say on stdout what is wrong.
+            "" => Err(failed(String::from_utf8_lossy(&output.stdout).trim().replace('\n', ", "))),
+            said => Err(failed(said.to_owned())),
+        }
+    }
+
+    fn program(&self) -> Result<PathBuf, Failure> {
         let name = format!("agentd{}", std::env::consts::EXE_SUFFIX);
         let Some(executable) = self.executable else {
             return Err(unreachable(
@@ -157,6 +187,18 @@ impl Sibling<'_> {
         }
         let message = format!("agentd is not running and {} does not exist", program.display());
         Err(unreachable(message, "install agentctl and agentd in the same folder"))
+    }
+}
+
+impl Sibling<'_> {
+    /// Lets the installed service listen again, if there is one for this socket; the next connection then starts the
+    /// agent. `None`: there is none, or it does not work, and we do as if there was none.
+    fn launch_service(&self) -> Option<()> {
+        let installation = Installation::plan(self.vars, self.socket, &self.program().ok()?).ok()?;
+        if !installation.is_for(self.socket) {
+            return None;
+        }
+        self.run(&installation.start).ok().map(drop)
     }
 }
 
@@ -315,7 +357,9 @@ mod tests {
     #[test]
     fn a_missing_agentd_names_the_place() {
         let folder = Path::new("/no/such");
-        let sibling = Sibling { executable: Some(&folder.join("agentctl")), vars: &vars(&[]), socket: None };
+        let executable = folder.join("agentctl");
+        let socket = Path::new("/s/agent.sock");
+        let sibling = Sibling { executable: Some(&executable), vars: &vars(&[]), socket, named: false };
         let failure = sibling.launch(READY).unwrap_err();
         assert!(failure.message.contains(&folder.join("agentd").display().to_string()), "{failure:?}");
         assert_eq!(failure.class, FailureClass::AgentUnreachable);
@@ -335,8 +379,9 @@ mod tests {
             let executable = folder.path().join("agentctl");
             let home = folder.path().to_str().unwrap();
             let vars = vars(&[("HOME", home), ("AWS_SESSION_TOKEN", "hidden"), ("TZ", "UTC")]);
-            let socket = Some(Path::new("/s/agent.sock"));
-            (Sibling { executable: Some(&executable), vars: &vars, socket }.launch(within), folder)
+            let socket = Path::new("/s/agent.sock");
+            let sibling = Sibling { executable: Some(&executable), vars: &vars, socket, named: true };
+            (sibling.launch(within), folder)
         }
 
         #[test]

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::agent::{Agent, AgentError, Clock, Reply};
@@ -49,6 +49,10 @@ pub(super) struct Fake {
     pub(super) agent_version: Option<Version>,
     /// Launches so far.
     pub(super) launches: Cell<usize>,
+    /// Commands of the service manager that were run.
+    pub(super) commands: RefCell<Vec<String>>,
+    /// What each of them says when it fails.
+    pub(super) command_fails: Option<&'static str>,
     /// Headers of the last request.
     pub(super) headers: RefCell<Vec<(String, String)>>,
     /// Bodies of all requests.
@@ -87,6 +91,8 @@ impl Fake {
             questions: RefCell::default(),
             agent_version: None,
             launches: Cell::new(0),
+            commands: RefCell::default(),
+            command_fails: None,
             headers: RefCell::default(),
             bodies: RefCell::default(),
             requests: RefCell::default(),
@@ -212,6 +218,18 @@ impl Launcher for Fake {
         self.pass(self.launch_takes.min(within));
         self.launches.set(self.launches.get() + 1);
         self.launch.clone()
+    }
+
+    fn program(&self) -> Result<PathBuf, Failure> {
+        Ok("/opt/agentd".into())
+    }
+
+    fn run(&self, command: &[String]) -> Result<String, Failure> {
+        self.commands.borrow_mut().push(command.join(" "));
+        match self.command_fails {
+            Some(why) => Err(Failure::new(FailureClass::Transient, why, "")),
+            None => Ok(String::new()),
+        }
     }
 
     fn resolve(&self, question: Question<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {

@@ -38,6 +38,7 @@ pub mod quote;
 pub mod refresh;
 pub mod render;
 pub mod resume;
+pub mod service;
 pub mod shortcut;
 pub mod snapshot;
 pub mod status;
@@ -89,6 +90,7 @@ pub fn dispatch(ctx: &Context<'_>, out: &mut Output<'_>, verb: &Verb) -> Result<
         Verb::Pause(args) => pause::run(ctx, out, args),
         Verb::Resume => resume::run(ctx, out),
         Verb::Login(args) => login::run(ctx, out, args),
+        Verb::Service { verb } => service::run(ctx, out, *verb),
         Verb::Daemon { verb } => daemon::run(ctx, out, *verb),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::agent::Reply;
-use super::autostart::{self, Sibling};
+use super::autostart::{self, Launcher, Sibling};
 use super::context::Context;
 use super::credentials::Wish;
 use super::outcome::Problem;

@@ -33,7 +33,8 @@ fn act(start: &Invocation, cli: &Cli, out: &mut Output<'_>) -> Result<(), Proble
         launcher: &Sibling {
             executable: start.executable.as_deref(),
             vars: &start.vars,
-            socket: cli.socket.is_some().then_some(socket),
+            socket,
+            named: cli.socket.is_some(),
         },
         vars: &start.vars,
         world: &world,

@@ -159,6 +159,15 @@ impl Environment {
         })
     }
 
+    /// Where systemd looks for this user's units (systemd.unit(5)).
+    ///
+    /// # Errors
+    /// Class `misconfigured`: as [`Environment::home`].
+    pub fn systemd_units(&self) -> Result<PathBuf, Failure> {
+        let config = self.xdg("XDG_CONFIG_HOME").map_or_else(|| self.below_home(".config"), Ok)?;
+        Ok(config.join("systemd").join("user"))
+    }
+
     fn below_home(&self, folder: &str) -> Result<PathBuf, Failure> {
         Ok(self.home()?.join(folder))
     }

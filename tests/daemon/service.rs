@@ -26,6 +26,19 @@ struct Manager {
 }
 
 impl Manager {
+    /// A manager that has our units as they are in the sources, but for the program's place.
+    fn with_units() -> Option<Self> {
+        let manager = Self::start()?;
+        let units = manager.agent.home.path().join(".config/systemd/user");
+        fs::create_dir_all(&units).unwrap();
+        let service = include_str!("../../systemd/agentd.service");
+        assert!(service.contains("ExecStart=%h/.cargo/bin/agentd\n"));
+        fs::write(units.join("agentd.service"), service.replace("%h/.cargo/bin/agentd", AGENTD)).unwrap();
+        fs::write(units.join("agentd.socket"), include_str!("../../systemd/agentd.socket")).unwrap();
+        assert_eq!(manager.systemctl(&["daemon-reload"]), "");
+        Some(manager)
+    }
+
     /// `None`, with a word why, where no user manager can be run.
     fn start() -> Option<Self> {
         let mut agent = Agent::new();
@@ -34,12 +47,6 @@ impl Manager {
         fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700)).unwrap();
         agent.home.set("XDG_RUNTIME_DIR", &runtime);
         agent.home.set("AGENTCTL_SOCKET", runtime.join("agentctl/agent.sock"));
-        let units = agent.home.path().join(".config/systemd/user");
-        fs::create_dir_all(&units).unwrap();
-        let service = include_str!("../../systemd/agentd.service");
-        assert!(service.contains("ExecStart=%h/.cargo/bin/agentd\n"));
-        fs::write(units.join("agentd.service"), service.replace("%h/.cargo/bin/agentd", AGENTD)).unwrap();
-        fs::write(units.join("agentd.socket"), include_str!("../../systemd/agentd.socket")).unwrap();
         if !Path::new(SYSTEMD).exists() {
             eprintln!("not run: there is no {SYSTEMD}");
             return None;
@@ -90,7 +97,7 @@ impl Drop for Manager {
 
 #[test]
 fn systemd_starts_it_at_the_first_connection_and_restarts_it_without_a_failed_request() {
-    let Some(manager) = Manager::start() else { return };
+    let Some(manager) = Manager::with_units() else { return };
     assert_eq!(manager.systemctl(&["start", "agentd.socket"]), "");
     assert_eq!(manager.property("ActiveState"), "inactive", "nobody has asked yet");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -127,7 +134,7 @@ fn systemd_starts_it_at_the_first_connection_and_restarts_it_without_a_failed_re
 
 #[test]
 fn a_socket_unit_that_comes_later_takes_over_from_an_agent_that_runs() {
-    let Some(manager) = Manager::start() else { return };
+    let Some(manager) = Manager::with_units() else { return };
     fs::create_dir(manager.runtime.join("agentctl")).unwrap();
     fs::set_permissions(manager.runtime.join("agentctl"), fs::Permissions::from_mode(0o700)).unwrap();
     let by_hand = manager.agent.start_daemon();
@@ -137,6 +144,28 @@ fn a_socket_unit_that_comes_later_takes_over_from_an_agent_that_runs() {
     asking.finish(LIMIT);
     manager.agent.credentials("dev-sso");
     assert_eq!(manager.property("ActiveState"), "active");
+}
+
+#[test]
+fn agentctl_installs_the_service_uses_it_and_takes_it_away() {
+    let Some(manager) = Manager::start() else { return };
+    let agent = &manager.agent;
+    assert!(agent.ctl(&["service", "status"]).expect_success().stdout.starts_with("the service is not installed"));
+    agent.ctl(&["service", "install"]).expect_success();
+    let status = agent.ctl(&["service", "status"]).expect_success().stdout;
+    assert_eq!(status.matches("as installed").count(), 2, "{status}");
+    assert_eq!(manager.property("ActiveState"), "inactive");
+    agent.credentials("dev-sso");
+    assert_eq!(manager.property("ActiveState"), "active");
+    agent.ctl(&["service", "install"]).expect_success();
+    // Where the socket does not listen any more, a client that starts the agent does it through the service.
+    manager.systemctl(&["stop", "agentd.socket", "agentd.service"]);
+    agent.credentials("dev-sso");
+    assert_eq!(manager.property("ActiveState"), "active");
+    agent.ctl(&["service", "uninstall"]).expect_success();
+    assert_eq!(manager.property("LoadState"), "not-found");
+    agent.credentials("dev-sso");
+    assert!(agent.home.state_dir().join("agentd.log").exists(), "started by agentctl itself");
 }
 
 /// 200 requests a second by forty clients, each of which must be answered.
