@@ -8,8 +8,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
-use rustix::net::sockopt::{socket_acceptconn, socket_domain};
-use rustix::net::{AddressFamily, SocketAddrUnix, getsockname};
+use rustix::net::{SocketAddrUnix, getsockname};
 
 use crate::core::failure::{Failure, FailureClass};
 
@@ -59,22 +58,22 @@ fn take(number: RawFd) -> Result<Activated, Failure> {
     // SAFETY: the service manager says that this number is an open descriptor of ours, and nobody here owned it before.
     // Were it closed, the first question below would fail.
     let socket = unsafe { OwnedFd::from_raw_fd(number) };
-    let local = socket_domain_is_unix(&socket) && socket_acceptconn(&socket).unwrap_or(false);
+    // Only a Unix domain socket's name is a path.
     let path = getsockname(&socket).ok().and_then(|name| path_of(&SocketAddrUnix::try_from(name).ok()?));
     match path {
-        Some(path) if local => Ok(Activated { socket, path }),
+        Some(path) if listens(&socket) => Ok(Activated { socket, path }),
         _ => Err(wrong("what the service manager hands over is no listening local socket with a path")),
     }
 }
 
 #[cfg(target_os = "linux")]
-fn socket_domain_is_unix(socket: &OwnedFd) -> bool {
-    socket_domain(socket).is_ok_and(|domain| domain == AddressFamily::UNIX)
+fn listens(socket: &OwnedFd) -> bool {
+    rustix::net::sockopt::socket_acceptconn(socket).unwrap_or(false)
 }
 
-/// Only a Unix domain socket's name is a path, which is asked for next.
+/// launchd hands over nothing else.
 #[cfg(not(target_os = "linux"))]
-fn socket_domain_is_unix(_: &OwnedFd) -> bool {
+fn listens(_: &OwnedFd) -> bool {
     true
 }
 

@@ -30,6 +30,7 @@ use name::Name;
 /// How long a lock's holder who listens nowhere is waited for.
 const CHANGE_OF_HANDS: Duration = Duration::from_secs(2);
 /// The same, when a service manager has taken the name from it: it looks for its name every 30 s.
+#[cfg(unix)]
 const CHANGE_TO_SERVICE: Duration = Duration::from_secs(35);
 
 /// Why the name could not be taken.
