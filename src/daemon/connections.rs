@@ -196,7 +196,7 @@ async fn converse<S>(
                 // It may have asked a moment ago: its request must be read to know.
                 tokio::select! {
                     _ = connection.as_mut() => return,
-                    () = seat.asked.notified() => {}
+                    () = seat.request() => {}
                     () = sleep(LAST_WORD) => {}
                 }
             }
@@ -266,6 +266,13 @@ impl Seat {
     fn new(seats: Arc<Seats>) -> Self {
         let (heard, answering) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { seats, heard, answering, asked: Notify::new(), lost: Notify::new() }
+    }
+
+    /// Returns when a complete request is being answered.
+    async fn request(&self) {
+        while !self.answering.load(Ordering::Relaxed) {
+            self.asked.notified().await;
+        }
     }
 
     fn answer(self: &Arc<Self>) -> Answering {

@@ -1,7 +1,7 @@
 //! `agentctl service install|uninstall|status`: the agent as a service of the user's own service manager, which holds the
 //! socket: the first connection starts the agent, and a restart loses no request.
 //!
-//! What is installed are the files of `systemd/` and `launchd/`, with the places of this machine ([`unit`]). Files that do
+//! What is installed are the files of `systemd/` and `launchd/`, with the places of this machine ([`mod@unit`]). Files that do
 //! not begin as ours do are never overwritten or removed. Nothing here needs or asks for more rights than the user has.
 
 pub mod unit;
