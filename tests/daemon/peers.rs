@@ -248,7 +248,8 @@ fn another_user_cannot_connect() {
 #[test]
 #[ignore = "only for the test that starts it"]
 fn asks_without_looking() {
-    println!("heard: {:?}", say(Path::new(&std::env::var("TEST_SOCKET").unwrap()), HEALTH));
+    let Ok(socket) = std::env::var("TEST_SOCKET") else { return };
+    println!("heard: {:?}", say(Path::new(&socket), HEALTH));
 }
 
 #[test]
