@@ -3,7 +3,10 @@
 //!
 //! A connection takes a seat. When all are taken and one more arrives, the oldest connection *without a complete
 //! request* loses its seat; where every connection is being answered, the newcomer waits. So clients that connect and
-//! say nothing keep nobody out.
+//! say nothing keep nobody out. Every client gives the agent 2 s to answer at all, from its `connect` on, and a thousand
+//! callers of one slow fetch are not to be held as long as a few are: while a newcomer waits, requests that have only
+//! been waiting for [`HELD_AT_LEAST`] are answered "ask again" ([`Seats::make_way`]), so that a whole backlog is through
+//! in time.
 //!
 //! At a clean end ([`Connections::finish`]) whoever has connected is still answered; a connection that says nothing more
 //! is closed.
@@ -44,6 +47,8 @@ const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// A connection takes no new request after this long, and is cut when its last one takes this long again: a client that
 /// does not read its answer holds a place no longer.
 const LIFE: Duration = Duration::from_secs(60);
+/// Nobody makes way earlier: as often as a client asks again, and a pace at which answering "ask again" costs little.
+const HELD_AT_LEAST: Duration = Duration::from_millis(200);
 /// At a clean end, who has just connected gets this long to ask.
 const LAST_WORD: Duration = Duration::from_millis(100);
 
@@ -57,14 +62,15 @@ pub struct Connections {
 impl Connections {
     /// Nobody is connected yet; requests will be answered by `router`.
     #[must_use]
-    pub fn new(router: axum::Router) -> Self {
-        let seats = Seats { taken: Mutex::default(), freed: Notify::new(), ending: watch::Sender::new(false) };
-        Self { router: TowerToHyperService::new(router), seats: Arc::new(seats) }
+    pub fn new(router: axum::Router, seats: Arc<Seats>) -> Self {
+        Self { router: TowerToHyperService::new(router), seats }
     }
 
     /// Returns when one more can be served: a seat is free, or somebody has one without asking anything.
     pub async fn room(&self) {
+        self.seats.wanted.send_replace(false);
         while !self.seats.taken().has_room() {
+            self.seats.wanted.send_replace(true);
             self.seats.freed.notified().await;
         }
     }
@@ -91,14 +97,17 @@ impl Connections {
 }
 
 /// Who has a seat, in the order of arrival.
-struct Seats {
+#[derive(Debug, Default)]
+pub struct Seats {
     taken: Mutex<Taken>,
     /// Wakes the one who waits for a seat, or for all of them to be free.
     freed: Notify,
+    /// All seats are taken by requests, and one more wants in.
+    wanted: watch::Sender<bool>,
     ending: watch::Sender<bool>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Taken {
     next: u64,
     seats: BTreeMap<u64, Arc<Seat>>,
@@ -120,6 +129,7 @@ impl Taken {
 }
 
 /// What is known of one connection.
+#[derive(Debug)]
 struct Seat {
     /// Where it stands among the others.
     seats: Arc<Seats>,
@@ -134,6 +144,13 @@ struct Seat {
 }
 
 impl Seats {
+    /// Ends when a request that has been waiting since this was called is to make way for others.
+    pub async fn make_way(&self) {
+        sleep(HELD_AT_LEAST).await;
+        // The sender is ours, so it cannot be gone.
+        let _ = self.wanted.subscribe().wait_for(|wanted| *wanted).await;
+    }
+
     /// A free seat, else that of the oldest connection that asks nothing, else one too many: who waits for
     /// [`Connections::room`] gets there by a hair at most.
     fn take(self: &Arc<Self>) -> Taking {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::sync::{Notify, oneshot, watch};
 use tracing::warn;
 
+use super::connections::Seats;
 use super::engine::Desk;
 use super::event_loop::Message;
 use super::settings::Configuration;
@@ -59,6 +60,8 @@ pub struct Api {
     pub started_at: Timestamp,
     /// Network settings and findings that the broker knows nothing of.
     pub circumstances: watch::Receiver<Circumstances>,
+    /// Where too many ask at a time, those who only wait make way.
+    pub seats: Arc<Seats>,
 }
 
 /// What the daemon says of itself in the status document.
@@ -110,7 +113,10 @@ async fn status(State(api): State<Arc<Api>>, query: Result<Query<v1::StatusQuery
         let wait = query.wait.map_or(STATUS_WAIT, Duration::from_millis).min(STATUS_WAIT);
         let mut revision = api.revision.clone();
         // No change in time: the same snapshot again.
-        let _ = tokio::time::timeout(wait, revision.wait_for(|r| *r > after)).await;
+        tokio::select! {
+            _ = tokio::time::timeout(wait, revision.wait_for(|r| *r > after)) => {}
+            () = api.seats.make_way() => {}
+        }
     }
     let (reply, answer) = oneshot::channel();
     if api.desk.broker().send(Message::Status(reply)).is_err() {
@@ -141,15 +147,20 @@ async fn credentials(
         Ok(profile) => profile,
         Err(response) => return *response,
     };
+    let last_ask = query.wait.is_some_and(|ms| ms < v1::MAX_WAIT_MS);
     let demand = |waiter| Demand {
         waiter,
         profile,
         min_ttl: Duration::from_secs(query.min_ttl.unwrap_or(0).min(24 * 3600)),
         wait: hold.remaining().unwrap_or_default(),
-        last_ask: query.wait.is_some_and(|ms| ms < v1::MAX_WAIT_MS),
+        last_ask,
         consumer: query.consumer.filter(|c| c.len() <= 64),
     };
-    respond(api.desk.ask(|waiter| Event::Demand(demand(waiter))).await)
+    tokio::select! {
+        answer = api.desk.ask(|waiter| Event::Demand(demand(waiter))) => respond(answer),
+        // The fetch goes on without the one who asked for it.
+        () = api.seats.make_way(), if !last_ask => respond(Some(Answer::InFlight { since: None })),
+    }
 }
 
 async fn refresh(

@@ -107,7 +107,7 @@ async fn serve(options: &Options, environment: Environment, state: &Path, addres
     };
     let mut engine = Engine::start(configuration, home, state);
     let api = api(&engine, Succession::new(listener.is_activated()));
-    let connections = Connections::new(http::router(Arc::clone(&api)));
+    let connections = Connections::new(http::router(Arc::clone(&api)), Arc::clone(&api.seats));
     let mut reception = Reception { listener, connections, signals, api, looked: Arc::clone(&engine.looked) };
     engine.configuration.announce(engine.desk.broker());
     engine.go_on_pausing();
@@ -160,6 +160,7 @@ fn api(engine: &Engine, succession: Succession) -> Arc<Api> {
         succession,
         started_at: Clock.wall(),
         circumstances: engine.configuration.circumstances(),
+        seats: Arc::default(),
     })
 }
 
