@@ -18,7 +18,7 @@
 //!    files (looked at) ─Event─▶                   daemon::event_loop ◀───────────┘
 //!    clocks (tick)     ─Event─▶                          │ each Action runs with a deadline and
 //!                                                        ▼ posts exactly one Event back
-//!                                   aws (SSO OIDC, SSO portal)   files (token cache, state)
+//!                              aws (SSO OIDC, SSO portal)   files (token cache, state, audit log)
 //! ```
 //!
 //! ## Rooms
@@ -29,7 +29,7 @@
 //! | [`api`] | the local API's types and documents | core |
 //! | [`net`] | proxies and trusted roots, as values | core, files |
 //! | [`aws`] | the only user of the AWS SDK: calls, evidence of failures, profiles | core, net, files, platform |
-//! | [`files`] | token cache, journal, state, locks, our own config.toml | core, platform |
+//! | [`files`] | token cache, journal, state, audit log, locks, our own config.toml | core, platform |
 //! | [`ipc`] | the local socket: bind, peers, blocking client | core, api, platform |
 //! | [`platform`] | clocks (the only reader), environment, processes | core's values |
 //! | [`daemon`] | the shell: tokio lives here | all but cli |
@@ -43,7 +43,8 @@
 //! 1. **A credential is asked for.** `agentctl credential-process` connects (absent: starts agentd once and waits for
 //!    its word), asks `GET /v1/profiles/dev/credentials`; the files are looked at, [`core::broker::Event::Demand`] goes
 //!    in; usable: answered now; in the refresh window: answered now, and fetched beside; missing or about to end: the
-//!    waiter is parked and one fetch starts; a login is needed: refused at once with a code and the next command.
+//!    waiter is parked and one fetch starts; a login is needed: refused at once with a code and the next command. What
+//!    was handed out, and to which process, goes into the audit log beside the answer ([`daemon::audit`]).
 //! 2. **A credential is refreshed before it lapses.** The loop wakes at the broker's next wake or after 30 s, reads
 //!    both clocks and sends [`core::broker::Event::Tick`]; what is due is fetched; a rotated refresh token is stored
 //!    before anybody uses it; a failure becomes [`core::classify::Evidence`], then a class, then a disposition; the old

@@ -11,6 +11,10 @@ mod support;
 mod agent;
 #[cfg(test)]
 #[cfg(unix)]
+#[path = "daemon/audit.rs"]
+mod audit;
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "daemon/bad_input.rs"]
 mod bad_input;
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! | `POST /v1/profiles/{p}/refresh` | renews now, see [`RefreshQuery`] | [`Renewed`], or `202` [`InFlight`] |
 //! | `POST /v1/profiles/{p}/rejected` | a client reports that AWS refused a key: [`Rejected`] | `{}` |
 //! | `GET /v1/status[?after=N&wait=MS]` | the snapshot; with `after` it waits for a later revision | [`StatusDocument`] |
+//! | `GET /v1/audit[?since=TIME&profile=P&limit=N]` | who was given what: [`AuditQuery`] | [`AuditDocument`] |
 //! | `POST /v1/pause`, `POST /v1/resume` | stops and restarts renewing: [`PauseRequest`] | `{}` |
 //! | `POST /v1/shutdown` | a clean end: waiters are answered, the socket is removed; see [`ShutdownRequest`] | `{}` |
 //!
@@ -20,10 +21,15 @@
 //! curl --unix-socket "$SOCKET" -X POST http://agent/v1/profiles/dev/refresh
 //! curl --unix-socket "$SOCKET" -d '{"access_key_id":"ASIA..."}' http://agent/v1/profiles/dev/rejected
 //! curl --unix-socket "$SOCKET" 'http://agent/v1/status?after=0'
+//! curl --unix-socket "$SOCKET" 'http://agent/v1/audit?since=2026-01-31T08:00:00Z&limit=50'
 //! curl --unix-socket "$SOCKET" -d '{"seconds":3600}' http://agent/v1/pause
 //! curl --unix-socket "$SOCKET" -X POST http://agent/v1/resume
 //! curl --unix-socket "$SOCKET" -X POST http://agent/v1/shutdown
 //! ```
+
+mod audit;
+
+pub use audit::{AUDIT_SCHEMA, AuditDocument, AuditQuery, DEFAULT_AUDIT_LIMIT, MAX_AUDIT_LIMIT};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -46,7 +52,7 @@ pub const SERVER: &str = concat!("agentd/", env!("CARGO_PKG_VERSION"));
 pub const MAX_HEAD: usize = 16 * 1024;
 /// Longest body of a request or an error, bytes.
 pub const MAX_BODY: usize = 64 * 1024;
-/// Longest status document that a client reads, bytes (1,000 profiles with their reasons).
+/// Longest status document that a client reads, bytes (1,000 profiles with their reasons); the audit log's too.
 pub const MAX_STATUS: usize = 8 * 1024 * 1024;
 /// How long the agent holds a request for credentials before it answers `202`, milliseconds.
 pub const MAX_WAIT_MS: u64 = 1500;

@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::call::Patience;
-use super::duration;
+use super::duration::{self, Since};
 use super::outcome::Problem;
 use super::shortcut;
 
@@ -77,6 +77,13 @@ In ~/.aws/config:
     #[command(after_help = "Examples:
   agentctl why --profile dev")]
     Why,
+    /// Show who was given credentials
+    #[command(after_help = "Examples:
+  agentctl audit
+  agentctl audit --since 2h --profile dev
+  agentctl audit --since 2026-01-31T08:00:00Z
+  agentctl audit --json | jq '.entries[] | {at, profile, executable}'")]
+    Audit(Audit),
     /// Renew a profile's credentials now
     #[command(after_help = "Examples:
   agentctl refresh --profile dev
@@ -224,6 +231,18 @@ pub struct Status {
     pub watch: bool,
 }
 
+/// `audit`.
+#[derive(Args, Clone, Debug)]
+pub struct Audit {
+    /// All from then on: 30m, 2h, 1d back from now, or a time (2026-01-31T08:00:00Z); at most 10,000 lines
+    /// [default: the newest 1,000]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_since)]
+    pub since: Option<Since>,
+    /// The agent's document as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `pause`.
 #[derive(Args, Clone, Debug)]
 pub struct Pause {
@@ -360,7 +379,9 @@ mod tests {
 
     #[test]
     fn each_verb_has_help_with_examples() {
-        for verb in ["credential-process", "export", "status", "why", "refresh", "pause", "resume", "login", "daemon"] {
+        for verb in
+            ["credential-process", "export", "status", "why", "audit", "refresh", "pause", "resume", "login", "daemon"]
+        {
             let Ok(Request::Show(text)) = read(&format!("agentctl {verb} --help")) else { panic!("{verb}") };
             assert!(text.contains(&format!("Examples:\n  agentctl {verb}")), "{text}");
             // Examples are laid out by hand: wrapping them would tear them.

@@ -17,6 +17,7 @@
 
 pub mod agent;
 pub mod args;
+pub mod audit;
 pub mod autostart;
 pub mod call;
 pub mod context;
@@ -86,6 +87,7 @@ pub fn dispatch(ctx: &Context<'_>, out: &mut Output<'_>, verb: &Verb) -> Result<
         Verb::Export(args) => export::run(ctx, out, args),
         Verb::Status(args) => status::run(ctx, out, args),
         Verb::Why => why::run(ctx, out),
+        Verb::Audit(args) => audit::run(ctx, out, args),
         Verb::Refresh(args) => refresh::run(ctx, out, args),
         Verb::Pause(args) => pause::run(ctx, out, args),
         Verb::Resume => resume::run(ctx, out),

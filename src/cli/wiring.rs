@@ -76,8 +76,9 @@ impl Agent for Socket {
         body: &[u8],
         within: Duration,
     ) -> Result<Reply, AgentError> {
-        // Only the snapshot may be long.
-        let longest = if target.starts_with("/v1/status") { v1::MAX_STATUS } else { v1::MAX_BODY };
+        // Only the snapshot and the audit log may be long.
+        let long = ["/v1/status", "/v1/audit"].iter().any(|route| target.starts_with(route));
+        let longest = if long { v1::MAX_STATUS } else { v1::MAX_BODY };
         let client = self.0.clone().with_max_body(longest);
         match client.request(method, target, headers, body, within) {
             Ok(response) => Ok(Reply { status: response.status, agent: response.agent, body: response.body }),

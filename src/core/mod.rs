@@ -14,7 +14,9 @@
 //! | what is special about an SSO session or a role? | [`session`], [`role`] |
 //! | what do all users of one portal share? | [`portal`] |
 //! | what time is it at AWS? | [`server_clock`] |
+//! | what is on record about a grant? | [`audit`] |
 
+pub mod audit;
 pub mod broker;
 pub mod classify;
 pub mod credential;

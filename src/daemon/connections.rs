@@ -32,6 +32,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+use super::audit::Peer;
 use super::http::refused;
 use crate::api::v1;
 use crate::ipc::peer::PeerIdentity;
@@ -194,9 +195,10 @@ async fn converse<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let stream = TokioIo::new(Heard { stream, seat: Arc::clone(seat) });
-    let answering = Arc::clone(seat);
-    let service =
-        hyper::service::service_fn(move |request| answer(request, peer, router.clone(), Arc::clone(&answering)));
+    let (answering, asker) = (Arc::clone(seat), Arc::new(Peer::new(peer)));
+    let service = hyper::service::service_fn(move |request| {
+        answer(request, Arc::clone(&asker), router.clone(), Arc::clone(&answering))
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
@@ -257,7 +259,7 @@ async fn silence(seat: &Seat) {
 /// One request: read whole, then answered by the router, which finds the peer among its extensions.
 async fn answer(
     request: Request<Incoming>,
-    peer: PeerIdentity,
+    peer: Arc<Peer>,
     router: TowerToHyperService<axum::Router>,
     seat: Arc<Seat>,
 ) -> Result<Response, std::convert::Infallible> {

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot, watch};
 use tracing::warn;
 
+use super::audit::{self, Audit, Peer};
 use super::connections::Seats;
 use super::engine::Desk;
 use super::event_loop::Message;
@@ -44,6 +45,8 @@ pub struct Api {
     pub watcher: Arc<Watcher>,
     /// Our own notes: a pause is kept there.
     pub state: StateFile,
+    /// Remembers who was given what.
+    pub audit: Audit,
     /// Knows of renewed tokens that could not be written.
     pub tokens: TokenFlow,
     /// Our own settings, looked at as well.
@@ -81,6 +84,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/profiles/{profile}/credentials", get(credentials))
         .route("/v1/profiles/{profile}/refresh", post(refresh))
         .route("/v1/profiles/{profile}/rejected", post(rejected))
+        .route("/v1/audit", get(audit_log))
         .route("/v1/pause", post(pause))
         .route("/v1/resume", post(resume))
         .route("/v1/shutdown", post(shutdown))
@@ -124,7 +128,7 @@ async fn status(State(api): State<Arc<Api>>, query: Result<Query<v1::StatusQuery
     }
     let Ok(mut status) = answer.await else { return stopping() };
     let circumstances = api.circumstances.borrow().clone();
-    status.findings.extend(circumstances.findings.into_iter().chain(api.tokens.findings()));
+    status.findings.extend(circumstances.findings.into_iter().chain(api.tokens.findings()).chain(api.audit.findings()));
     let agent = v1::AgentStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -139,6 +143,7 @@ async fn credentials(
     State(api): State<Arc<Api>>,
     Path(name): Path<String>,
     query: Result<Query<v1::CredentialsQuery>, Rejection>,
+    peer: Option<Extension<Arc<Peer>>>,
     headers: HeaderMap,
 ) -> Response {
     let Ok(Query(query)) = query else { return bad_request("the query takes min_ttl, wait and consumer") };
@@ -150,17 +155,24 @@ async fn credentials(
     let last_ask = query.wait.is_some_and(|ms| ms < v1::MAX_WAIT_MS);
     let demand = |waiter| Demand {
         waiter,
-        profile,
+        profile: profile.clone(),
         min_ttl: Duration::from_secs(query.min_ttl.unwrap_or(0).min(24 * 3600)),
         wait: hold.remaining().unwrap_or_default(),
         last_ask,
         consumer: query.consumer.filter(|c| c.len() <= 64),
     };
-    tokio::select! {
-        answer = api.desk.ask(|waiter| Event::Demand(demand(waiter))) => respond(answer),
+    let answer = tokio::select! {
+        answer = api.desk.ask(|waiter| Event::Demand(demand(waiter))) => answer,
         // The fetch goes on without the one who asked for it.
-        () = api.seats.make_way(), if !last_ask => respond(Some(Answer::InFlight { since: None })),
+        () = api.seats.make_way(), if !last_ask => Some(Answer::InFlight { since: None }),
+    };
+    if let Some(Answer::Credentials(credentials)) = &answer {
+        // Before the answer goes out: then its process may end, and who it was is known no more.
+        let peer = peer.map(|Extension(peer)| peer).unwrap_or_default();
+        let foreign = (profile.world != api.home).then_some(profile.world.config_file.as_path());
+        api.audit.note(audit::grant(&profile.name, foreign, credentials, &peer));
     }
+    respond(answer)
 }
 
 async fn refresh(
@@ -191,6 +203,17 @@ async fn rejected(State(api): State<Arc<Api>>, Path(name): Path<String>, headers
     match api.profile(name, &headers, hold(None)).await {
         Ok(profile) => api.tell(Event::Rejected { profile, access_key_id }),
         Err(response) => *response,
+    }
+}
+
+async fn audit_log(State(api): State<Arc<Api>>, query: Result<Query<v1::AuditQuery>, Rejection>) -> Response {
+    let Ok(Query(query)) = query else { return bad_request("the query takes since (RFC 3339), profile and limit") };
+    match api.audit.read(query).await {
+        Ok(document) => json(document.into()),
+        Err(failure) => {
+            let status = StatusCode::from_u16(v1::http_status(failure.class));
+            document(status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE), &v1::ErrorBody::from(&failure))
+        }
     }
 }
 
@@ -290,10 +313,7 @@ fn respond(answer: Option<Answer>) -> Response {
         None => document(StatusCode::ACCEPTED, &v1::InFlight { in_flight: true, since: None }),
         Some(Answer::Credentials(credentials)) => {
             // The buffer is wiped when the last reference to it goes.
-            let body = Bytes::from_owner(union_document(&credentials));
-            let mut response = (StatusCode::OK, body).into_response();
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            response
+            json(Bytes::from_owner(union_document(&credentials)))
         }
         Some(Answer::Renewed { expires_at }) => document(StatusCode::OK, &v1::Renewed { expires_at }),
         Some(Answer::InFlight { since }) => {
@@ -317,6 +337,13 @@ fn refuse(refusal: &Refusal) -> Response {
 
 fn document(status: StatusCode, body: &impl Serialize) -> Response {
     (status, axum::Json(body)).into_response()
+}
+
+/// A document that is JSON already.
+fn json(body: Bytes) -> Response {
+    let mut response = (StatusCode::OK, body).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 fn empty() -> Response {

@@ -11,18 +11,24 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::audit::{self, Peer};
 use super::engine::Engine;
 use super::run;
 use super::settings::Configuration;
 use crate::api::process_json::union_document;
 use crate::api::v1;
 use crate::core::broker::{Demand, Event};
+use crate::core::credential::RoleCredentials;
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::settings::Settings;
 use crate::core::waiters::{Answer, ProfileRef};
+use crate::files::audit::AuditFile;
 use crate::platform::clock::Deadline;
 use crate::platform::home::Environment;
 use crate::platform::process;
+
+/// A disk that hangs keeps nobody waiting for longer.
+const RECORD: Duration = Duration::from_millis(500);
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -96,7 +102,10 @@ async fn ask(engine: &Engine, question: &Question, deadline: Deadline) -> Result
             consumer: None,
         };
         match engine.desk.ask(|waiter| Event::Demand(demand(waiter))).await {
-            Some(Answer::Credentials(credentials)) => return Ok(union_document(&credentials)),
+            Some(Answer::Credentials(credentials)) => {
+                record(engine, &profile, &credentials).await;
+                return Ok(union_document(&credentials));
+            }
             Some(Answer::Refused(refusal)) => return Err(refusal.failure),
             Some(Answer::InFlight { .. } | Answer::Renewed { .. }) => {}
             None => return Err(Failure::new(FailureClass::Transient, "the broker ended unexpectedly", "try again")),
@@ -104,4 +113,13 @@ async fn ask(engine: &Engine, question: &Question, deadline: Deadline) -> Result
     }
     let message = format!("still fetching after {} s", question.timeout.as_secs());
     Err(Failure::new(FailureClass::Transient, message, "give it longer: --timeout"))
+}
+
+/// Puts it on record who asked, which is who started this process; where that cannot be written, nobody is told. The
+/// files are named always: this process has them from its own environment.
+async fn record(engine: &Engine, profile: &ProfileRef, credentials: &RoleCredentials) {
+    let grant = audit::grant(&profile.name, Some(&profile.world.config_file), credentials, &Peer::starter());
+    let file = AuditFile::new(engine.state.folder());
+    let written = tokio::task::spawn_blocking(move || file.append(&[grant]));
+    let _ = tokio::time::timeout(RECORD, written).await;
 }

@@ -12,6 +12,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::audit::Audit;
 use super::connections::Connections;
 use super::engine::Engine;
 use super::http::{self, Api};
@@ -20,6 +21,7 @@ use super::signals::{Signal, Signals};
 use super::succession::Succession;
 use crate::api::v1;
 use crate::core::failure::{Failure, FailureClass};
+use crate::files::audit::AuditFile;
 use crate::ipc::address::Address;
 use crate::ipc::listener::{Arrival, BindError, Listener};
 use crate::ipc::peer::Admission;
@@ -106,7 +108,8 @@ async fn serve(options: &Options, environment: Environment, state: &Path, addres
         Err(BindError::Failed(failure)) => return Err(failure),
     };
     let mut engine = Engine::start(configuration, home, state);
-    let api = api(&engine, Succession::new(listener.is_activated()));
+    let audit = Audit::start(AuditFile::new(state));
+    let api = api(&engine, audit.clone(), Succession::new(listener.is_activated()));
     let connections = Connections::new(http::router(Arc::clone(&api)), Arc::clone(&api.seats));
     let mut reception = Reception { listener, connections, signals, api, looked: Arc::clone(&engine.looked) };
     engine.configuration.announce(engine.desk.broker());
@@ -131,6 +134,7 @@ async fn serve(options: &Options, environment: Environment, state: &Path, addres
         }
     };
     engine.finish().await;
+    audit.finish().await;
     ended
 }
 
@@ -147,8 +151,9 @@ fn listen(address: &Address, admission: Admission) -> Result<Listener, BindError
     Listener::bind(address, admission)
 }
 
-fn api(engine: &Engine, succession: Succession) -> Arc<Api> {
+fn api(engine: &Engine, audit: Audit, succession: Succession) -> Arc<Api> {
     Arc::new(Api {
+        audit,
         desk: engine.desk.clone(),
         watcher: Arc::clone(&engine.watcher),
         tokens: engine.tokens.clone(),

@@ -59,11 +59,21 @@ fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Gives `from` the name `to` in one step, and flushes the folder.
 ///
+/// # Errors
+/// As [`rename`].
+pub fn rename_over(from: &Path, to: &Path) -> io::Result<()> {
+    rename(from, to)?;
+    sync_folder(to);
+    Ok(())
+}
+
+/// Gives `from` the name `to` in one step; a power cut may undo it.
+///
 /// Windows refuses while a reader holds `to` open (error 5): tried again for half a second.
 ///
 /// # Errors
 /// The operating system's; both files are then as they were.
-pub fn rename_over(from: &Path, to: &Path) -> io::Result<()> {
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let mut tries = if cfg!(windows) { 25 } else { 1 };
     loop {
         tries -= 1;
@@ -71,12 +81,9 @@ pub fn rename_over(from: &Path, to: &Path) -> io::Result<()> {
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied && tries > 0 => {
                 super::pause(Duration::from_millis(20));
             }
-            Err(e) => return Err(e),
-            Ok(()) => break,
+            done => return done,
         }
     }
-    sync_folder(to);
-    Ok(())
 }
 
 /// Removes a file; one that is not there is removed already.

@@ -1,5 +1,5 @@
 //! Reading files that others write, within bounds: regular files only, never blocked by a FIFO, never more than a
-//! limit, and a cache file only if it is ours.
+//! limit, and a cache file only if it is ours. What we add to is held to the same.
 //!
 //! All checks are made on the open descriptor, so nothing can be swapped between the check and the read.
 
@@ -123,8 +123,36 @@ pub fn read_cache(path: &Path) -> Result<Contents, ReadError> {
     read(file, &metadata, sso_cache::MAX_BYTES)
 }
 
+/// Reads a log of ours: a regular file of at most `max` bytes, ours, and no symbolic link.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_log(path: &Path, max: usize) -> Result<Contents, ReadError> {
+    let (file, metadata) = open_regular(path, false)?;
+    check_owner(&metadata, false)?;
+    read(file, &metadata, max)
+}
+
+/// Opens a log of ours to add to its end, and to read: made (0600) if it is missing, else a regular file, ours, and no
+/// symbolic link.
+///
+/// # Errors
+/// See [`ReadError`]; absent: its folder is.
+pub fn open_log(path: &Path) -> Result<(File, Metadata), ReadError> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let (file, metadata) = regular(open(path, false, &mut options)?)?;
+    check_owner(&metadata, false)?;
+    Ok((file, metadata))
+}
+
 fn open_regular(path: &Path, follow: bool) -> Result<(File, Metadata), ReadError> {
-    let file = open(path, follow)?;
+    regular(open(path, follow, OpenOptions::new().read(true))?)
+}
+
+fn regular(file: File) -> Result<(File, Metadata), ReadError> {
     let metadata = file.metadata()?;
     if metadata.is_symlink() {
         return Err(ReadError::Refused("is a symbolic link".to_owned()));
@@ -137,7 +165,7 @@ fn open_regular(path: &Path, follow: bool) -> Result<(File, Metadata), ReadError
 
 /// Without `O_NONBLOCK` opening a FIFO would wait for a writer; for a regular file it changes nothing.
 #[cfg(unix)]
-fn open(path: &Path, follow: bool) -> Result<File, ReadError> {
+fn open(path: &Path, follow: bool, options: &mut OpenOptions) -> Result<File, ReadError> {
     use std::os::unix::fs::OpenOptionsExt;
 
     use rustix::fs::OFlags;
@@ -148,21 +176,21 @@ fn open(path: &Path, follow: bool) -> Result<File, ReadError> {
         flags |= OFlags::NOFOLLOW;
     }
     let bits = i32::try_from(flags.bits()).unwrap_or_default();
-    OpenOptions::new().read(true).custom_flags(bits).open(path).map_err(|e| match Errno::from_io_error(&e) {
+    options.custom_flags(bits).open(path).map_err(|e| match Errno::from_io_error(&e) {
         Some(Errno::LOOP) => ReadError::Refused("is a symbolic link".to_owned()),
-        // What opening a socket says.
-        Some(Errno::NXIO) => ReadError::Refused("is not a regular file".to_owned()),
+        // What opening a socket says, and opening a folder to write.
+        Some(Errno::NXIO | Errno::ISDIR) => ReadError::Refused("is not a regular file".to_owned()),
         _ => ReadError::from(e),
     })
 }
 
 /// With `FILE_FLAG_OPEN_REPARSE_POINT` (0x0020_0000) the link itself is opened instead of its target.
 #[cfg(windows)]
-fn open(path: &Path, follow: bool) -> Result<File, ReadError> {
+fn open(path: &Path, follow: bool, options: &mut OpenOptions) -> Result<File, ReadError> {
     use std::os::windows::fs::OpenOptionsExt;
 
     let flags = if follow { 0 } else { 0x0020_0000 };
-    Ok(OpenOptions::new().read(true).custom_flags(flags).open(path)?)
+    Ok(options.custom_flags(flags).open(path)?)
 }
 
 #[cfg(unix)]

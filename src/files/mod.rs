@@ -13,10 +13,12 @@
 //! | how is a rotated refresh token never sent twice? | [`refresh`] |
 //! | ... and never lost? | [`token_store`] |
 //! | which refresh tokens did AWS refuse? | [`state`] |
+//! | who was given what? | [`audit`] |
 //! | did a file change? | [`watch`] |
 //! | what does our own `config.toml` say? | [`config_toml`] |
 
 pub mod atomic;
+pub mod audit;
 pub mod config_toml;
 pub mod limits;
 pub mod lock;

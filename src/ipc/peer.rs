@@ -18,7 +18,17 @@ impl PeerIdentity {
     /// The file that it runs, for the audit log. Ask while it is connected: pids are reused.
     #[must_use]
     pub fn executable(&self) -> Option<PathBuf> {
-        self.pid.filter(|pid| *pid != 0).and_then(process::executable_of)
+        self.seen().and_then(process::executable_of)
+    }
+
+    /// The process that started it. Ask while it is connected.
+    #[must_use]
+    pub fn parent(&self) -> Option<u32> {
+        self.seen().and_then(process::parent_of)
+    }
+
+    fn seen(&self) -> Option<u32> {
+        self.pid.filter(|pid| *pid != 0)
     }
 }
 

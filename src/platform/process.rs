@@ -47,6 +47,27 @@ pub fn tell_to_look(pid: u32) {
     let _ = pid;
 }
 
+/// The process that started another one; `None` where the system does not tell, or where that cannot be seen from here.
+#[must_use]
+pub fn parent_of(pid: u32) -> Option<u32> {
+    #[cfg(target_os = "linux")]
+    return Ancestor::of(pid).map(|process| process.parent).filter(|parent| *parent != 0);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = pid;
+        None
+    }
+}
+
+/// The process that started this one; `None` where the system does not tell.
+#[must_use]
+pub fn parent() -> Option<u32> {
+    #[cfg(unix)]
+    return Some(std::os::unix::process::parent_id());
+    #[cfg(not(unix))]
+    return None;
+}
+
 /// Hardens this process, for `agentd`: umask 0077, no core dumps, not dumpable (so that other processes of the same
 /// user cannot attach to it or read its memory without privileges: prctl(2), ptrace(2)), memory kept out of the swap where
 /// that can be had.
@@ -185,9 +206,14 @@ struct Ancestor {
 
 #[cfg(any(target_os = "linux", test))]
 impl Ancestor {
+    /// One read: the kernel gives the whole line at once to whoever has room for it.
     #[cfg(target_os = "linux")]
     fn of(pid: u32) -> Option<Self> {
-        std::fs::read(format!("/proc/{pid}/stat")).ok().and_then(|line| Self::parse(&line))
+        use std::io::Read;
+
+        let mut line = [0; 2048];
+        let length = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut line).ok()?;
+        Self::parse(line.get(..length)?)
     }
 
     /// `pid (comm) state ppid ... starttime ...`; the command may hold blanks and parentheses, so its end is the last
@@ -302,5 +328,7 @@ mod tests {
         assert_eq!(consumer, parent_consumer().unwrap());
         assert!(consumer.split_once(':').is_some_and(|(p, s)| p.parse::<u32>().is_ok() && s.parse::<u64>().is_ok()));
         assert_eq!(executable_of(pid()), executable().ok());
+        assert_eq!(parent_of(pid()), parent());
+        assert_eq!((parent_of(1), parent_of(u32::MAX)), (None, None), "nobody started the first process");
     }
 }

@@ -43,6 +43,8 @@ fn look(agent: &Agent) {
         &["status"],
         &["status", "--json"],
         &["why", "--profile", "dev-sso"],
+        &["audit", "-v"],
+        &["audit", "--json"],
         &["login", "--profile", "dev-sso", "--timeout", "3s"],
     ] {
         agent.ctl(arguments);

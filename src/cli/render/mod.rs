@@ -1,9 +1,12 @@
 //! What a person reads, as pure functions: values in, text out. No clock, no terminal, no environment.
 //!
-//! [`text`] measures and wraps; [`status`] and [`why`] lay the agent's snapshot out. In a pipe a [`View`] has no width,
+//! [`text`] measures and wraps, on a [`page`]; [`status`] and [`why`] lay the agent's snapshot out, [`audit`] its log. In
+//! a pipe a [`View`] has no width,
 //! no colour and no local clock, so that the same snapshot at the same time is the same text.
 
+pub mod audit;
 pub mod credential;
+pub mod page;
 pub mod status;
 pub mod text;
 pub mod why;
@@ -32,11 +35,22 @@ pub struct View<'a> {
 /// A time on the wall, as short as it is clear: `14:32` today, `Tue 14:32` within six days, `2026-11-28 14:32` else.
 #[must_use]
 pub fn clock_time(at: NaiveDateTime, now: NaiveDateTime) -> String {
+    format!("{}{}", day(at, now), at.format("%H:%M"))
+}
+
+/// The same to the second.
+#[must_use]
+pub fn clock_time_with_seconds(at: NaiveDateTime, now: NaiveDateTime) -> String {
+    format!("{}{}", day(at, now), at.format("%H:%M:%S"))
+}
+
+/// What stands before the time of day, its blank included.
+fn day(at: NaiveDateTime, now: NaiveDateTime) -> String {
     let days = at.date().signed_duration_since(now.date()).num_days();
     let format = match days {
-        0 => "%H:%M",
-        -6..=6 => "%a %H:%M",
-        _ => "%Y-%m-%d %H:%M",
+        0 => "",
+        -6..=6 => "%a ",
+        _ => "%Y-%m-%d ",
     };
     at.format(format).to_string()
 }
@@ -53,5 +67,7 @@ mod tests {
         assert_eq!(at(1), "Thu 10:02");
         assert_eq!(at(-1), "Tue 10:02");
         assert_eq!(at(7), "2020-06-24 10:02");
+        assert_eq!(clock_time_with_seconds(now, now), "10:02:08");
+        assert_eq!(clock_time_with_seconds(now, now + chrono::TimeDelta::days(7)), "2020-06-17 10:02:08");
     }
 }

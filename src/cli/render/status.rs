@@ -4,7 +4,8 @@
 //! terminal each credential becomes a small block. Nothing is ever cut off.
 
 use super::credential::{Times, ends, failure, failure_paint, next, state};
-use super::text::{Paint, clean, pad, width, wrap};
+use super::page::Page;
+use super::text::{Paint, clean, pad, width};
 use super::{View, span};
 use crate::api::v1::{Setting, StatusDocument};
 use crate::core::status::{Kept, Pause, ProfileStatus, SessionStatus, State, Status};
@@ -20,7 +21,7 @@ const INDENT: usize = 4;
 #[must_use]
 pub fn render(document: &StatusDocument, view: &View<'_>) -> String {
     let times = Times::new(view, document.status.clock_offset_ms);
-    let mut page = Page { view, lines: Vec::new() };
+    let mut page = Page::new(view);
     page.line(Paint::Bold, &headline(document, view));
     pause(&mut page, &times, &document.status);
     clock(&mut page, &document.status);
@@ -142,7 +143,7 @@ struct Layout {
 
 /// Both tables share their columns, so that they stand in line.
 fn table(page: &mut Page<'_>, profiles: &[Row], sessions: &[Row]) {
-    let fits = |l: &Layout| page.view.width.is_none_or(|w| l.width(profiles, sessions) <= w);
+    let fits = |l: &Layout| page.view().width.is_none_or(|w| l.width(profiles, sessions) <= w);
     let layout = [(0, 0), (0, 1), (1, 1)]
         .map(|(ends, next)| Layout::measure(ends, next, profiles, sessions))
         .into_iter()
@@ -154,10 +155,10 @@ fn table(page: &mut Page<'_>, profiles: &[Row], sessions: &[Row]) {
         match &layout {
             Some(layout) => {
                 let head = layout.line([heading, "STATE", "ENDS", "NEXT"], Paint::Plain, false);
-                page.raw(Paint::Dim.on(head.trim_end(), page.view.colour));
+                page.raw(Paint::Dim.on(head.trim_end(), page.view().colour));
                 for row in rows {
                     let cells = [row.name.as_str(), row.state.0, &row.ends[layout.ends], &row.next[layout.next]];
-                    page.raw(layout.line(cells, row.state.1, page.view.colour));
+                    page.raw(layout.line(cells, row.state.1, page.view().colour));
                     notes(page, row);
                 }
             }
@@ -246,44 +247,6 @@ fn network(page: &mut Page<'_>, document: &StatusDocument) {
     for (names, Setting { value, origin, .. }) in groups {
         let text = format!("{}={} ({})", names.join(", "), clean(value), clean(origin));
         page.wrapped(Paint::Dim, &text, INDENT, 2);
-    }
-}
-
-/// Lines under way.
-struct Page<'a> {
-    view: &'a View<'a>,
-    lines: Vec<String>,
-}
-
-impl Page<'_> {
-    fn raw(&mut self, line: String) {
-        self.lines.push(line);
-    }
-
-    fn line(&mut self, paint: Paint, text: &str) {
-        self.wrapped(paint, text, 0, 2);
-    }
-
-    /// A paragraph behind `indent` blanks, its later lines behind `hang` more.
-    fn wrapped(&mut self, paint: Paint, text: &str, indent: usize, hang: usize) {
-        let columns = self.view.width.map(|w| w.saturating_sub(indent).max(1));
-        for line in wrap(text, columns, hang) {
-            self.lines.push(format!("{}{}", " ".repeat(indent), paint.on(line.trim_end(), self.view.colour)));
-        }
-    }
-
-    fn gap(&mut self) {
-        if self.lines.last().is_some_and(|l| !l.is_empty()) {
-            self.lines.push(String::new());
-        }
-    }
-
-    fn text(mut self) -> String {
-        while self.lines.last().is_some_and(String::is_empty) {
-            self.lines.pop();
-        }
-        let lines: Vec<&str> = self.lines.iter().map(|l| l.trim_end()).collect();
-        lines.join("\n") + "\n"
     }
 }
 
