@@ -22,6 +22,10 @@ mod bad_input;
 #[path = "daemon/clock_steps.rs"]
 mod clock_steps;
 #[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/crowd.rs"]
+mod crowd;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 #[path = "daemon/disk.rs"]
 mod disk;
@@ -45,6 +49,10 @@ mod memory;
 #[cfg(unix)]
 #[path = "daemon/peers.rs"]
 mod peers;
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/rotations.rs"]
+mod rotations;
 #[cfg(test)]
 #[cfg(unix)]
 #[path = "daemon/secrets.rs"]

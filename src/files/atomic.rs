@@ -1,15 +1,15 @@
 //! Replacing a file so that every reader sees the old or the new one, whole, and a crash leaves one of them.
 //!
 //! The new file has its final mode (0600) from birth, is flushed before it takes the name, and the folder is flushed
-//! after. Two steps ([`write_new`], [`rename_over`]) for whoever must look around in between; one ([`replace`]) for
-//! all others.
+//! after. Two steps ([`write_new`], [`rename_over`]) for whoever must look around in between; one for all others:
+//! [`replace_locked`] where a lock keeps writers apart, else [`replace`].
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Replaces or makes `path`.
+/// Replaces or makes `path`. A process that is killed meanwhile may leave a file of a random name behind.
 ///
 /// # Errors
 /// The operating system's; the old file is then still there, whole.
@@ -25,6 +25,17 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Replaces or makes `path` for a caller that holds a lock over it: the new file is [`beside`] it meanwhile, so what a
+/// killed process left there is gone with the next replacement, and never adds up.
+///
+/// # Errors
+/// The operating system's; the old file is then still there, whole.
+pub fn replace_locked(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = beside(path);
+    remove(&new)?;
+    create(&new, bytes).and_then(|()| rename_over(&new, path)).inspect_err(|_| drop(remove(&new)))
+}
+
 /// Writes a file of mode 0600 and flushes it. What has the name already is never written into, and keeps its name until
 /// the new file is whole (under the name of [`beside`] meanwhile): it may be the only copy of something.
 ///
@@ -35,9 +46,7 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         done => return done,
     }
-    let new = beside(path);
-    remove(&new)?;
-    create(&new, bytes).and_then(|()| rename_over(&new, path)).inspect_err(|_| drop(remove(&new)))
+    replace_locked(path, bytes)
 }
 
 /// Where a file is written that takes the place of `path`. A process that is killed may leave it behind.
@@ -83,6 +92,34 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
             }
             done => return done,
         }
+    }
+}
+
+/// Swaps the names of two files in one step, and flushes the folder: unlike a rename it fails where `there` is gone, and
+/// shows in `here` what it took the place of. `false`: this file system or operating system cannot; nothing happened.
+///
+/// Linux has it since 3.15 (`RENAME_EXCHANGE`, renameat2(2)), macOS on APFS (`RENAME_SWAP`, renameatx_np(2)).
+///
+/// # Errors
+/// [`io::ErrorKind::NotFound`]: one of them is not there.
+pub fn exchange(here: &Path, there: &Path) -> io::Result<bool> {
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+        match renameat_with(CWD, here, CWD, there, RenameFlags::EXCHANGE) {
+            Ok(()) => {
+                sync_folder(there);
+                Ok(true)
+            }
+            Err(rustix::io::Errno::NOENT) => Err(io::ErrorKind::NotFound.into()),
+            Err(_) => Ok(false),
+        }
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+    {
+        let _ = (here, there);
+        Ok(false)
     }
 }
 
@@ -163,10 +200,36 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_process_left_is_gone_with_the_next_replacement() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("f");
+        fs::write(beside(&path), "half").unwrap();
+        replace_locked(&path, b"one").unwrap();
+        assert_eq!((fs::read(&path).unwrap(), names(root.path())), (b"one".to_vec(), vec!["f".to_owned()]));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn an_exchange_shows_what_was_there_and_makes_nothing_new() {
+        let root = tempfile::tempdir().unwrap();
+        let (here, there) = (root.path().join("here"), root.path().join("there"));
+        fs::write(&here, "ours").unwrap();
+        if cfg!(any(target_os = "linux", target_os = "macos")) {
+            assert_eq!(exchange(&here, &there).unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
+        assert_eq!(names(root.path()), ["here"]);
+        fs::write(&there, "theirs").unwrap();
+        if exchange(&here, &there).unwrap() {
+            assert_eq!((fs::read(&here).unwrap(), fs::read(&there).unwrap()), (b"theirs".to_vec(), b"ours".to_vec()));
+        }
+    }
+
+    #[test]
     fn a_failed_replacement_leaves_no_trace() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("f")).unwrap();
         assert!(replace(&root.path().join("f"), b"x").is_err());
+        assert!(replace_locked(&root.path().join("f"), b"x").is_err());
         assert_eq!(names(root.path()), ["f"]);
         assert!(replace(&root.path().join("no/f"), b"x").is_err());
         remove(&root.path().join("none")).unwrap();

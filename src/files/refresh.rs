@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use super::lock::{Lock, LockError};
 use super::state::{Fingerprint, StateFile};
 use super::token_cache::{Look, TokenCache};
-use super::token_store::{self, Recovered, Stored};
+use super::token_store::{self, Before, Recovered, Stored};
 use super::{atomic, pause};
 use crate::core::credential::{RefreshGrant, SsoToken};
 use crate::core::failure::{Failure, FailureClass};
@@ -162,7 +162,7 @@ impl RefreshFiles {
     #[must_use]
     pub fn store_again(&self, token: &Arc<SsoToken>) -> Stored {
         match self.lock(&self.cache.pauses().locked) {
-            Ok(_lock) => token_store::store(&self.cache, None, token),
+            Ok(_lock) => token_store::store(&self.cache, Before::default(), token),
             Err(failure) => Stored::MemoryOnly(Arc::clone(token), failure),
         }
     }
@@ -216,9 +216,11 @@ impl RefreshFiles {
 /// The file's token and text: no token while it is broken, no text while it is torn.
 type OnDisk = (Option<Arc<SsoToken>>, Option<Zeroizing<String>>);
 
-/// Whether another tool replaced what is held by something that lives longer.
+/// Whether another tool replaced what is held: by something that lives longer, or by another login (a refresh never
+/// changes the client).
 fn is_newer(on_disk: &SsoToken, held: &SsoToken) -> bool {
-    on_disk.access_token != held.access_token && on_disk.expires_at > held.expires_at
+    let another_login = on_disk.client_id.is_some() && on_disk.client_id != held.client_id;
+    on_disk.access_token != held.access_token && (another_login || on_disk.expires_at > held.expires_at)
 }
 
 impl Refresh {
@@ -246,7 +248,8 @@ impl Refresh {
     pub fn finish_success(self, new: SsoToken) -> Stored {
         let refresh = new.refresh.clone().or_else(|| Some(self.grant.clone()));
         let token = Arc::new(SsoToken { refresh, ..new });
-        let stored = token_store::store(&self.files.cache, self.seen.clone(), &token);
+        let before = Before { text: self.seen.clone(), expires_at: Some(self.old_expiry) };
+        let stored = token_store::store(&self.files.cache, before, &token);
         self.land();
         stored
     }

@@ -138,13 +138,15 @@ pub struct StateFile {
     folder: PathBuf,
     pauses: Pauses,
     refused: Arc<Mutex<Vec<Fingerprint>>>,
+    /// Taken before the lock file, which is tried again and again: threads of one process need not meet there.
+    writing: Arc<Mutex<()>>,
 }
 
 impl StateFile {
     /// The file in this state folder. Nothing is touched yet.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>, pauses: Pauses) -> Self {
-        Self { folder: folder.into(), pauses, refused: Arc::default() }
+        Self { folder: folder.into(), pauses, refused: Arc::default(), writing: Arc::default() }
     }
 
     /// The state folder.
@@ -203,6 +205,7 @@ impl StateFile {
     /// is then as it was.
     pub fn update(&self, change: impl FnOnce(&mut State)) -> Result<(), Failure> {
         folder::ensure_private(&self.folder)?;
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let lock = self.folder.join("state.lock");
         let _lock = Lock::acquire(&lock, &self.pauses.locked).map_err(|e| match e {
             LockError::Busy => self.failed("is locked by another agent"),
@@ -216,7 +219,7 @@ impl StateFile {
         }
         state.version = VERSION;
         let text = serde_json::to_vec(&state).map_err(|e| self.failed(format!("cannot be made: {e}")))?;
-        atomic::replace(&self.path(), &text).map_err(|e| self.failed(format!("cannot be written: {e}")))
+        atomic::replace_locked(&self.path(), &text).map_err(|e| self.failed(format!("cannot be written: {e}")))
     }
 
     /// A list of hashes is never half-changed, so a panic elsewhere does not spoil it.

@@ -97,14 +97,18 @@ impl TokenCache {
     }
 
     pub(super) fn look(&self) -> Look {
-        let path = self.path();
+        self.look_at(&self.path())
+    }
+
+    /// The same for a file under another name.
+    pub(super) fn look_at(&self, path: &Path) -> Look {
         for time in &self.pauses.torn {
-            match look_once(&path) {
+            match look_once(path) {
                 Look::Broken { text: None, .. } => pause(*time),
                 found => return found,
             }
         }
-        look_once(&path)
+        look_once(path)
     }
 }
 

@@ -17,6 +17,7 @@ use super::token_cache::{Look, TokenCache, look_once};
 use crate::core::credential::SsoToken;
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::sso_cache;
+use crate::core::time::Timestamp;
 
 /// What became of a renewed token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +46,18 @@ pub enum Recovered {
 /// How often a file that others keep changing is looked at before we write all the same.
 const ROUNDS: usize = 5;
 
-/// Stores `token`. `seen` is the file's text as it was when the renewal began.
-pub(super) fn store(cache: &TokenCache, seen: Option<Zeroizing<String>>, token: &Arc<SsoToken>) -> Stored {
-    let (mut previous, mut token) = (seen, Arc::clone(token));
+/// What the file was when the renewal began.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// Its text; `None`: it was torn.
+    pub(super) text: Option<Zeroizing<String>>,
+    /// When the token that was renewed ends; `None`: nobody knows any more.
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+/// Stores `token`, the renewal of what was there `before`.
+pub(super) fn store(cache: &TokenCache, before: Before, token: &Arc<SsoToken>) -> Stored {
+    let (mut previous, mut token) = (before.text, Arc::clone(token));
     for _ in 0..ROUNDS {
         let text = sso_cache::render(previous.as_deref().map(String::as_str), &token, cache.session());
         if let Err(e) = atomic::write_new(&cache.journal(), text.as_bytes()) {
@@ -59,26 +69,73 @@ pub(super) fn store(cache: &TokenCache, seen: Option<Zeroizing<String>>, token: 
                 return Stored::LoggedOut;
             }
             Look::Unusable(failure) => return Stored::MemoryOnly(token, failure),
-            Look::Broken { text: None, .. } => break,
-            Look::Token { text, .. } | Look::Broken { text: Some(text), .. } if previous.as_ref() == Some(&text) => {
-                break;
-            }
-            Look::Token { token: theirs, text } if theirs.expires_at > token.expires_at => {
+            Look::Broken { text: None, .. } => {}
+            Look::Token { text, .. } | Look::Broken { text: Some(text), .. } if previous.as_ref() == Some(&text) => {}
+            Look::Token { token: theirs, text } if prevails(&theirs, &token, before.expires_at) => {
                 let completed = Arc::clone(&theirs).inheriting(&token);
                 if Arc::ptr_eq(&completed, &theirs) {
                     let _ = atomic::remove(&cache.journal());
                     return Stored::AdoptedOther(theirs);
                 }
-                // Theirs lives longer, and ours has the refresh token that it lacks: both are kept.
+                // Ours has the refresh token that theirs lacks: both are kept.
                 (previous, token) = (Some(text), completed);
+                continue;
             }
-            // Changed, but ours lives longer: take over what they wrote beside the token, and look again.
-            Look::Token { text, .. } | Look::Broken { text: Some(text), .. } => previous = Some(text),
+            // Changed, but not by a better token: take over what they wrote beside it, and look again.
+            Look::Token { text, .. } | Look::Broken { text: Some(text), .. } => {
+                previous = Some(text);
+                continue;
+            }
+        }
+        // As we know it, or torn.
+        match take_place(cache, previous.as_ref()) {
+            Ok(true) => return Stored::Written(token),
+            Ok(false) => {}
+            Err(e) => return in_memory(cache, &token, &e),
         }
     }
     match atomic::rename_over(&cache.journal(), &cache.path()) {
-        Ok(()) => Stored::Written(Arc::clone(&token)),
+        Ok(()) => Stored::Written(token),
         Err(e) => in_memory(cache, &token, &e),
+    }
+}
+
+/// Whether what another tool wrote meanwhile is to stay. `renewed` is when the token ended that we renewed.
+fn prevails(theirs: &SsoToken, ours: &SsoToken, renewed: Option<Timestamp>) -> bool {
+    // A refresh never changes the client: somebody logged in.
+    let another_login = theirs.client_id.is_some() && theirs.client_id != ours.client_id;
+    // It is newer than what we set out from, so somebody logged in or refreshed beside us; whatever lives shorter was
+    // only written back. To undo a login would be worse than to waste our own refresh.
+    let newer = renewed.is_some_and(|end| theirs.expires_at > end);
+    another_login || newer || theirs.expires_at > ours.expires_at
+}
+
+/// Gives the journal the file's name. `false`: the file was not what we had looked at any more, and is as it was.
+///
+/// Between the last look and a rename another tool may write or log out, and neither may be undone. So the two are
+/// exchanged, which fails where there is no file, and what was displaced is looked at once more.
+fn take_place(cache: &TokenCache, expected: Option<&Zeroizing<String>>) -> std::io::Result<bool> {
+    let (journal, file) = (cache.journal(), cache.path());
+    match atomic::exchange(&journal, &file) {
+        Ok(true) => {}
+        Ok(false) => return atomic::rename_over(&journal, &file).map(|()| true),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e),
+    }
+    // Who is writing in place goes on in the displaced file.
+    let untouched = match cache.look_at(&journal) {
+        Look::Token { text, .. } | Look::Broken { text: Some(text), .. } => expected == Some(&text),
+        Look::Broken { text: None, .. } | Look::Absent | Look::Unusable(_) => true,
+    };
+    if untouched {
+        // One that stays is older than the file: it is not adopted.
+        let _ = atomic::remove(&journal);
+        return Ok(true);
+    }
+    // Where it is gone again by now, somebody logged out: then this is not wanted any more either.
+    match atomic::exchange(&journal, &file) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        other => other.map(|_| false),
     }
 }
 
@@ -131,8 +188,9 @@ mod tests {
     use super::*;
     use crate::files::testing::{Fixture, text, token};
 
-    fn seen(text: &str) -> Option<Zeroizing<String>> {
-        Some(Zeroizing::new(text.to_owned()))
+    /// The file was this, and the token in it ends at hour 1.
+    fn seen(text: &str) -> Before {
+        Before { text: Some(Zeroizing::new(text.to_owned())), expires_at: Some(token("", "", 1).expires_at) }
     }
 
     const FILE: &str = "ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
@@ -179,24 +237,67 @@ mod tests {
         fs::write(fixture.cache.journal(), text("at2", "rt2", 9)).unwrap();
         // A folder in the way of the new one works for root too, unlike a mode.
         fs::create_dir(atomic::beside(&fixture.cache.journal())).unwrap();
-        assert!(matches!(store(&fixture.cache, None, &Arc::new(token("at2", "rt2", 9))), Stored::MemoryOnly(..)));
+        assert!(matches!(
+            store(&fixture.cache, Before::default(), &Arc::new(token("at2", "rt2", 9))),
+            Stored::MemoryOnly(..)
+        ));
         assert!(matches!(recover(&fixture.cache), Recovered::Adopted(_)), "the only copy was lost");
     }
 
     #[test]
-    fn of_two_writers_the_later_expiry_wins() {
+    fn what_is_newer_than_the_renewed_token_stays() {
         let fixture = Fixture::new();
         let renewed = Arc::new(token("ours", "rt2", 9));
-        fixture.write(&text("theirs", "rt3", 10));
-        let Stored::AdoptedOther(theirs) = store(&fixture.cache, seen(&text("at1", "rt1", 1)), &renewed) else {
-            panic!("theirs was lost")
-        };
-        assert_eq!(theirs.access_token.expose(), "theirs");
-        fixture.write(&text("theirs", "rt3", 8).replace("toolsOwn", "newKey"));
+        for hour in [2, 9, 10] {
+            fixture.write(&text("theirs", "rt3", hour));
+            let Stored::AdoptedOther(theirs) = store(&fixture.cache, seen(&text("at1", "rt1", 1)), &renewed) else {
+                panic!("theirs was lost")
+            };
+            assert_eq!((theirs.access_token.expose(), fixture.names()), ("theirs", vec![FILE.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn what_was_only_written_back_gives_way_and_its_keys_stay() {
+        let fixture = Fixture::new();
+        let renewed = Arc::new(token("ours", "rt2", 9));
+        fixture.write(&text("at1", "rt1", 1).replace("toolsOwn", "newKey"));
         assert!(matches!(store(&fixture.cache, seen(&text("at1", "rt1", 1)), &renewed), Stored::Written(_)));
         assert!(fs::read_to_string(fixture.cache.path()).unwrap().starts_with(r#"{"newKey":{"x":1},"#));
         assert_eq!(fixture.on_disk().access_token.expose(), "ours");
+        // Nobody knows any more what was renewed: the later expiry wins.
+        fixture.write(&text("theirs", "rt3", 8));
+        assert!(matches!(store(&fixture.cache, Before::default(), &renewed), Stored::Written(_)));
         assert_eq!(fixture.names(), [FILE]);
+    }
+
+    #[test]
+    fn another_login_is_never_undone_however_short_it_lives() {
+        let fixture = Fixture::new();
+        let renewed = Arc::new(token("ours", "rt2", 9));
+        for before in [seen(&text("at1", "rt1", 1)), Before::default()] {
+            fixture.write(&text("theirs", "rt3", 1).replace(r#""clientId":"client""#, r#""clientId":"other""#));
+            assert!(matches!(store(&fixture.cache, before, &renewed), Stored::AdoptedOther(_)));
+            assert_eq!(fixture.on_disk().access_token.expose(), "theirs");
+        }
+    }
+
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    fn what_came_after_the_last_look_is_not_overwritten() {
+        let fixture = Fixture::new();
+        let (old, theirs) = (text("at1", "rt1", 1), text("theirs", "rt3", 5));
+        let (journal, file) = (fixture.cache.journal(), fixture.cache.path());
+        fs::write(&journal, text("ours", "rt2", 9)).unwrap();
+        let expected = seen(&old).text;
+        assert!(!take_place(&fixture.cache, expected.as_ref()).unwrap(), "a logout");
+        assert!(!file.exists() && journal.exists());
+        fixture.write(&theirs);
+        assert!(!take_place(&fixture.cache, expected.as_ref()).unwrap(), "another tool's token");
+        assert_eq!((fs::read_to_string(&file).unwrap(), fixture.names().len()), (theirs, 2));
+        fixture.write(&old);
+        assert!(take_place(&fixture.cache, expected.as_ref()).unwrap());
+        assert_eq!((fixture.on_disk().access_token.expose(), fixture.names()), ("ours", vec![FILE.to_owned()]));
     }
 
     #[test]
@@ -212,7 +313,7 @@ mod tests {
         assert_eq!(on_disk.refresh.as_ref().unwrap().refresh_token.expose(), "rt2");
         // Of another client it is no use.
         fixture.write(&text("theirs", "", 11).replace(r#""clientId":"client""#, r#""clientId":"other""#));
-        assert!(matches!(store(&fixture.cache, None, &renewed), Stored::AdoptedOther(_)));
+        assert!(matches!(store(&fixture.cache, Before::default(), &renewed), Stored::AdoptedOther(_)));
     }
 
     #[test]
@@ -230,7 +331,9 @@ mod tests {
         // A folder in the journal's place works for root too, unlike a mode.
         fs::create_dir(fixture.cache.journal()).unwrap();
         fixture.write(&text("at1", "rt1", 1));
-        let Stored::MemoryOnly(kept, failure) = store(&fixture.cache, None, &renewed) else { panic!("written?") };
+        let Stored::MemoryOnly(kept, failure) = store(&fixture.cache, Before::default(), &renewed) else {
+            panic!("written?")
+        };
         assert_eq!((kept, failure.class), (renewed, FailureClass::Transient));
         assert_eq!(fixture.on_disk().access_token.expose(), "at1");
     }
@@ -240,7 +343,7 @@ mod tests {
         let fixture = Fixture::new();
         fs::create_dir(fixture.cache.path()).unwrap();
         let renewed = Arc::new(token("at2", "rt2", 9));
-        assert!(matches!(store(&fixture.cache, None, &renewed), Stored::MemoryOnly(..)));
+        assert!(matches!(store(&fixture.cache, Before::default(), &renewed), Stored::MemoryOnly(..)));
         assert_eq!(fixture.names().len(), 2);
         assert_eq!(recover(&fixture.cache), Recovered::Nothing);
         fs::remove_dir(fixture.cache.path()).unwrap();

@@ -6,6 +6,7 @@
 //! disk nobody can recover otherwise.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -18,7 +19,8 @@ use crate::support::fake_aws::Rotation;
 use crate::support::process::{self, Running};
 
 /// All that the renewal and what goes before it ask of the kernel about files.
-const CALLS: [&str; 9] = ["openat", "read", "write", "fsync", "rename", "unlink", "statx", "flock", "close"];
+const CALLS: [&str; 10] =
+    ["openat", "read", "write", "fsync", "rename", "renameat2", "unlink", "statx", "flock", "close"];
 const ASK: [&str; 4] = ["credential-process", "--profile", "dev-sso", "--no-autostart"];
 /// No kind of call is made more often than this in one renewal.
 const MOST: usize = 400;
@@ -58,6 +60,9 @@ fn killed_at(call: &str, n: usize) -> bool {
     drop((tracer, daemon, asked));
 
     token_in(&file); // whole, old or new
+    // As the kill left things, before anybody tidies up; and once more at the very end.
+    agent.assert_no_secret_leaked();
+    assert_private(&agent.home.state_dir());
     let before = agent.tokens();
     let next = agent.start_daemon();
     process::run(agent.command(&ASK), LIMIT).expect_success();
@@ -68,7 +73,10 @@ fn killed_at(call: &str, n: usize) -> bool {
     // Whatever it is at goes on to its end.
     next.terminate();
     next.finish(LIMIT);
-    assert_eq!(others_in(file.parent().unwrap(), &file), [""; 0], "{call} {n}");
+    assert_eq!(names_in(&agent.home.sso_cache()), [file.file_name().unwrap().to_str().unwrap()], "{call} {n}");
+    let notes = names_in(&agent.home.state_dir());
+    let ours = |name: &&String| *name == "state.json" || name.ends_with(".lock");
+    assert!(notes.iter().all(|name| ours(&name)), "{call} {n}: {notes:?}");
     killed
 }
 
@@ -93,13 +101,23 @@ fn attach(daemon: &Running, call: &str, n: usize) -> Running {
 fn token_in(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     let token: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("torn ({e}): {} bytes", text.len()));
-    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(file).unwrap());
+    let mode = fs::metadata(file).unwrap().mode();
     assert_eq!(mode & 0o7777, 0o600);
     token["accessToken"].as_str().unwrap().to_owned()
 }
 
-/// What else is in the cache folder: a journal that nobody settled.
-fn others_in(folder: &Path, file: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path != file).map(|path| path.display().to_string()).collect()
+/// Nothing in the folder can be read by others, whatever was being written.
+#[track_caller]
+fn assert_private(folder: &Path) {
+    for name in names_in(folder) {
+        let mode = fs::symlink_metadata(folder.join(&name)).unwrap().mode();
+        assert_eq!(mode & 0o077, 0, "{name}");
+    }
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
 }

@@ -5,6 +5,8 @@ mod agent_tests;
 mod claude;
 mod clients;
 mod fake_tests;
+mod neighbours;
+mod rotations;
 
 use serde_json::json;
 

@@ -5,8 +5,11 @@
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each test binary uses its own part of a common whole")]
 
 pub mod clock;
+pub mod crowd;
 pub mod fake_aws;
 pub mod home;
 pub mod http;
+#[cfg(unix)]
+pub mod neighbour;
 pub mod process;
 pub mod secret_scan;

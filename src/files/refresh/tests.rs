@@ -55,6 +55,14 @@ fn what_another_tool_renewed_is_adopted_without_a_call() {
 }
 
 #[test]
+fn another_login_is_adopted_however_short_it_lives() {
+    let (fixture, held) = logged_in();
+    fixture.write(&text("login", "rt2", 1).replace(r#""clientId":"client""#, r#""clientId":"other""#));
+    let Begin::Adopted(found) = fixture.process().begin(Some(&held), START) else { panic!("not adopted") };
+    assert_eq!(found.access_token.expose(), "login");
+}
+
+#[test]
 fn a_logout_a_missing_grant_and_a_broken_file_are_told_apart() {
     let (fixture, held) = logged_in();
     let process = fixture.process();

@@ -135,6 +135,20 @@ impl FakeAws {
         state.refresh_tokens.values_mut().filter(|t| t.session == id).for_each(|t| t.revoked = true);
     }
 
+    /// The sessions that are being refreshed right now.
+    pub fn refreshing(&self) -> Vec<SessionId> {
+        let state = lock(&self.shared);
+        let tokens = state.calls.iter().filter(|c| !c.finished).filter_map(|c| c.refresh_token.as_ref());
+        tokens.filter_map(|token| Some(state.refresh_tokens.get(token)?.session)).collect()
+    }
+
+    /// Whether AWS would accept this refresh token now.
+    pub fn refresh_token_works(&self, token: &str) -> bool {
+        let state = lock(&self.shared);
+        let found = state.refresh_tokens.get(token);
+        found.is_some_and(|t| oidc::is_good(t, state.sessions[t.session.0].rotation, state.now()))
+    }
+
     /// AWS forgets every access token of the session: 401 from now on.
     pub fn revoke_access_tokens(&self, id: SessionId) {
         let mut state = lock(&self.shared);
@@ -184,6 +198,11 @@ impl FakeAws {
     /// How often an operation was called, whatever became of it.
     pub fn count(&self, operation: Operation) -> usize {
         lock(&self.shared).calls.iter().filter(|c| c.operation == operation).count()
+    }
+
+    /// How often an operation succeeded.
+    pub fn succeeded(&self, operation: Operation) -> usize {
+        lock(&self.shared).calls.iter().filter(|c| c.operation == operation && c.ok()).count()
     }
 
     /// How often credentials of this role were asked for.

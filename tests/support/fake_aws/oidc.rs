@@ -27,7 +27,6 @@ pub(super) fn create_token(state: &mut State, request: &Request, call: &mut Call
         None => return error(401, "InvalidClientException", "invalid_client", "Invalid client_id provided"),
         Some(_) => {}
     }
-    call.refresh_token = Some(refresh_token.clone());
     grant(state, &client_id, &refresh_token, call)
 }
 
@@ -67,7 +66,8 @@ fn grant(state: &mut State, client_id: &str, presented: &str, call: &mut Call) -
     Answer::json(200, &answer)
 }
 
-fn is_good(token: &RefreshToken, rotation: Rotation, now: chrono::DateTime<chrono::Utc>) -> bool {
+/// Whether a grant with this token succeeds.
+pub(super) fn is_good(token: &RefreshToken, rotation: Rotation, now: chrono::DateTime<chrono::Utc>) -> bool {
     !token.revoked
         && match (token.superseded_at, rotation) {
             (None, _) | (_, Rotation::Kept | Rotation::Omitted) => true,

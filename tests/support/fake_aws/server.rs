@@ -236,6 +236,9 @@ impl Entry {
         };
         let mut call = Call::new(clock::now(), operation, target, request.header("user-agent").unwrap_or_default());
         call.claimed_key = sigv4::claimed_key(request);
+        if operation == Operation::CreateToken {
+            call.refresh_token = request.json()["refreshToken"].as_str().map(str::to_owned);
+        }
         state.calls.push(call);
         let under_way = state.calls.iter().filter(|c| c.operation == operation && !c.finished).count();
         let most = state.most_at_once.entry(operation).or_default();
