@@ -65,3 +65,7 @@ mod service;
 #[cfg(target_os = "linux")]
 #[path = "daemon/upgrade.rs"]
 mod upgrade;
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/watching.rs"]
+mod watching;

@@ -65,6 +65,8 @@ pub struct Api {
     pub circumstances: watch::Receiver<Circumstances>,
     /// Where too many ask at a time, those who only wait make way.
     pub seats: Arc<Seats>,
+    /// Why changes of files are not heard of at once, if they are not.
+    pub unwatched: watch::Receiver<Option<Finding>>,
 }
 
 /// What the daemon says of itself in the status document.
@@ -128,7 +130,9 @@ async fn status(State(api): State<Arc<Api>>, query: Result<Query<v1::StatusQuery
     }
     let Ok(mut status) = answer.await else { return stopping() };
     let circumstances = api.circumstances.borrow().clone();
-    status.findings.extend(circumstances.findings.into_iter().chain(api.tokens.findings()).chain(api.audit.findings()));
+    let unwatched = api.unwatched.borrow().clone();
+    let ours = circumstances.findings.into_iter().chain(api.tokens.findings()).chain(api.audit.findings());
+    status.findings.extend(ours.chain(unwatched));
     let agent = v1::AgentStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),

@@ -3,17 +3,20 @@
 //! One task owns the [`Broker`](crate::core::broker::Broker) ([`event_loop`]); everything else talks to it through a
 //! channel. Each action that the broker returns becomes a task with a deadline that posts exactly one event back
 //! ([`effects`]). Requests come in over [`connections`] and through [`http`]; files are looked at on demand and at every
-//! tick ([`watcher`]). All of this but the socket is the [`engine`], which [`resolve`] uses once without a daemon. Grants
-//! are put on record beside it all ([`audit`]).
+//! tick ([`watcher`]), and when the operating system says that something happened to them ([`folder_watch`]). All of this
+//! but the socket and the listening is the [`engine`], which [`resolve`] uses once without a daemon. Grants are put on
+//! record beside it all ([`audit`]).
 //! What may be shared between tasks is a channel, a socket or an immutable value; the only locks are around the
-//! watcher's stamps, the current AWS client and the count of what the audit log lost.
+//! watcher's stamps, the current AWS client, the count of what the audit log lost and what was heard of files.
 
 pub mod alarm;
+pub mod armed;
 pub mod audit;
 pub mod connections;
 pub mod effects;
 pub mod engine;
 pub mod event_loop;
+pub mod folder_watch;
 pub mod http;
 pub mod resolve;
 pub mod run;

@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::audit::Audit;
 use super::connections::Connections;
 use super::engine::Engine;
+use super::folder_watch::FolderWatch;
 use super::http::{self, Api};
 use super::settings::Configuration;
 use super::signals::{Signal, Signals};
@@ -165,6 +166,7 @@ fn api(engine: &Engine, audit: Audit, succession: Succession) -> Arc<Api> {
         succession,
         started_at: Clock.wall(),
         circumstances: engine.configuration.circumstances(),
+        unwatched: FolderWatch::start(engine),
         seats: Arc::default(),
     })
 }

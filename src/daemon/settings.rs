@@ -79,6 +79,12 @@ impl Configuration {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).config.settings.clone()
     }
 
+    /// Where `config.toml` is, or would be.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).config.path.clone()
+    }
+
     /// Tells the broker what it is to keep and to refuse.
     pub fn announce(&self, broker: &Sender) {
         // When the loop has ended there is nobody left to tell.

@@ -1,5 +1,6 @@
-//! Looks at files: on demand, before a request is judged, and every 30 s. Looking is a handful of `stat` calls; only
-//! what changed is read, and what was read reaches the broker before the request that made us look.
+//! Looks at files: on demand, before a request is judged, every 30 s, and when `folder_watch` heard something. Looking
+//! is a handful of `stat` calls; only what changed is read, and what was read reaches the broker before the request that
+//! made us look.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::task::JoinSet;
 
 use super::event_loop::{Message, Sender};
@@ -64,6 +65,7 @@ pub struct Watcher {
     /// The daemon's own world, never forgotten.
     home: Arc<World>,
     worlds: Mutex<BTreeMap<Arc<World>, Arc<Looked>>>,
+    folders_due: Notify,
     sessions: Mutex<Vec<Watched>>,
 }
 
@@ -71,13 +73,17 @@ impl Watcher {
     /// A watcher that has seen nothing yet.
     #[must_use]
     pub fn new(broker: Sender, tokens: TokenFlow, clock: Clock, home: Arc<World>) -> Self {
-        Self { broker, tokens, clock, home, worlds: Mutex::default(), sessions: Mutex::default() }
+        let (worlds, folders_due, sessions) = Default::default();
+        Self { broker, tokens, clock, home, worlds, folders_due, sessions }
     }
 
     /// Brings the broker up to date with the files of one world, and says whether it knows that world: one that is new
     /// gets as long as `patience` to be read.
     pub async fn look_at(self: &Arc<Self>, world: &Arc<World>, patience: Duration) -> bool {
-        let looked = Arc::clone(self.worlds().entry(Arc::clone(world)).or_default());
+        let looked = Arc::clone(self.worlds().entry(Arc::clone(world)).or_insert_with(|| {
+            self.folders_due.notify_one();
+            Arc::default()
+        }));
         looked.asked_at.store(self.clock.tick().as_millis(), Ordering::Relaxed);
         self.look_in_time(world, &looked, patience).await
     }
@@ -128,14 +134,32 @@ impl Watcher {
         while looks.join_next().await.is_some() {}
     }
 
+    /// Ends when the folders that are watched should be held against what exists: a world is new, or it is time for the
+    /// scan, which may have forgotten some. For one listener.
+    pub async fn folders_due(&self) {
+        self.folders_due.notified().await;
+    }
+
+    /// The worlds that are looked at: our own first, then those that were asked for last.
+    #[must_use]
+    pub fn worlds_by_need(&self) -> Vec<Arc<World>> {
+        let others = Self::others_by_age(&self.worlds(), &self.home);
+        std::iter::once(Arc::clone(&self.home)).chain(others.into_iter().rev().map(|(_, world)| world)).collect()
+    }
+
+    fn others_by_age(worlds: &BTreeMap<Arc<World>, Arc<Looked>>, home: &Arc<World>) -> Vec<(Tick, Arc<World>)> {
+        let asked_at = |looked: &Looked| Tick::from_millis(looked.asked_at.load(Ordering::Relaxed));
+        let others = worlds.iter().filter(|(world, _)| *world != home);
+        let mut by_age: Vec<_> = others.map(|(world, looked)| (asked_at(looked), Arc::clone(world))).collect();
+        by_age.sort_unstable_by_key(|(asked, _)| *asked);
+        by_age
+    }
+
     /// Forgets worlds that nobody asks for any more.
     pub fn forget_old(&self) {
         let now = self.clock.tick();
         let mut worlds = self.worlds();
-        let asked_at = |looked: &Looked| Tick::from_millis(looked.asked_at.load(Ordering::Relaxed));
-        let mut by_age: Vec<_> = worlds.iter().map(|(world, looked)| (asked_at(looked), Arc::clone(world))).collect();
-        by_age.retain(|(_, world)| *world != self.home);
-        by_age.sort_unstable_by_key(|(asked, _)| *asked);
+        let by_age = Self::others_by_age(&worlds, &self.home);
         let too_many = by_age.len().saturating_sub(MAX_WORLDS);
         for (n, (asked, world)) in by_age.into_iter().enumerate() {
             if n < too_many || now.since(asked) > FORGET_AFTER {
@@ -143,6 +167,7 @@ impl Watcher {
                 self.post(Event::Forget(world));
             }
         }
+        self.folders_due.notify_one();
     }
 
     fn worlds(&self) -> MutexGuard<'_, BTreeMap<Arc<World>, Arc<Looked>>> {

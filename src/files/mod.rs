@@ -15,11 +15,13 @@
 //! | which refresh tokens did AWS refuse? | [`state`] |
 //! | who was given what? | [`audit`] |
 //! | did a file change? | [`watch`] |
+//! | which folders must be watched to hear of it? | [`folders`] |
 //! | what does our own `config.toml` say? | [`config_toml`] |
 
 pub mod atomic;
 pub mod audit;
 pub mod config_toml;
+pub mod folders;
 pub mod limits;
 pub mod lock;
 pub mod refresh;
