@@ -1,4 +1,4 @@
-//! Tests without downloads: the house rules, the fake AWS itself, and days of simulated time in seconds.
+//! Tests without downloads: the house rules, the fake AWS itself, the fuzz targets, and days of simulated time in seconds.
 
 #[cfg(test)]
 mod support;
@@ -6,6 +6,13 @@ mod support;
 #[cfg(test)]
 #[path = "core/fake_aws.rs"]
 mod fake_aws;
+#[cfg(test)]
+#[path = "core/fuzz.rs"]
+mod fuzz;
+#[cfg(test)]
+#[path = "fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "public in the fuzz targets' own package")]
+mod fuzz_targets;
 #[cfg(test)]
 #[cfg(unix)]
 #[path = "core/lean_client.rs"]

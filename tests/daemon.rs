@@ -30,6 +30,10 @@ mod crowd;
 #[path = "daemon/disk.rs"]
 mod disk;
 #[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/hostile_files.rs"]
+mod hostile_files;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 #[path = "daemon/kills.rs"]
 mod kills;

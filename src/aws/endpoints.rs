@@ -93,11 +93,11 @@ impl EnvironmentEndpoints {
                 Ok(target) => format!("{name} names {}, which is not this machine", target.host),
                 Err(why) => format!("{name} {why}"),
             };
-            findings.push(Finding {
-                name: "endpoint-override-ignored".to_owned(),
-                message: format!("{why}; it is ignored"),
-                fix: "unset it, or write endpoint_url into the AWS config file".to_owned(),
-            });
+            findings.push(Finding::new(
+                "endpoint-override-ignored",
+                format!("{why}; it is ignored"),
+                "unset it, or write endpoint_url into the AWS config file",
+            ));
             None
         };
         let global = honoured(GLOBAL);

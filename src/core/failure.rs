@@ -182,7 +182,7 @@ pub fn shell_word(name: &str) -> String {
 
 /// Control characters and marks that turn the writing direction become blanks (nothing that a hostile answer says plays
 /// tricks on a terminal), and the end is cut.
-fn one_line(text: &str, max: usize) -> String {
+pub(super) fn one_line(text: &str, max: usize) -> String {
     let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let clean: String = text.trim().chars().map(|c| if c.is_control() || turns(c) { ' ' } else { c }).collect();
     if clean.chars().count() <= max {

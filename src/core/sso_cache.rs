@@ -4,14 +4,15 @@
 //! which truncate it in place. Hence: text that is no whole JSON is *torn*, which means "read again", never "logged
 //! out"; and writing keeps every key that we do not know, in its place.
 
-use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
-use sha1::{Digest, Sha1};
-use zeroize::{Zeroize, Zeroizing};
+mod render;
 
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use sha1::{Digest, Sha1};
+
+pub use self::render::render;
 use super::credential::{RefreshGrant, SsoToken};
 use super::secret::Secret;
-use super::source::SsoSession;
 use super::time::Timestamp;
 
 /// The largest file that is looked at. Real ones have some 3 KiB.
@@ -106,71 +107,15 @@ pub fn parse(text: &str, modified: Timestamp) -> Result<SsoToken, NotAToken> {
     Ok(SsoToken { access_token, expires_at, refresh, client_id, obtained_at: modified })
 }
 
-/// The text to write for `token`: the keys of `previous` that we do not know stay, as does the order of all; a refresh
-/// token and registration of `previous` stay when the token has none (AWS sends none when it does not rotate).
-///
-/// `previous` that is no JSON object counts as absent. The buffer is wiped when dropped.
-#[must_use]
-pub fn render(previous: Option<&str>, token: &SsoToken, session: &SsoSession) -> Zeroizing<String> {
-    let mut document = previous
-        .and_then(|text| serde_json::from_str::<Map<String, Value>>(text.trim_start_matches('\u{feff}')).ok())
-        .unwrap_or_default();
-    let mut set = |key: &str, value: &str| {
-        if let Some(old) = document.insert(key.to_owned(), Value::String(value.to_owned())) {
-            wipe(old);
-        }
-    };
-    set("startUrl", &session.start_url);
-    set("region", &session.region);
-    set("accessToken", token.access_token.expose());
-    set("expiresAt", &token.expires_at.to_string());
-    if let Some(grant) = &token.refresh {
-        set("clientId", &grant.client_id);
-        set("clientSecret", grant.client_secret.expose());
-        if let Some(end) = grant.registration_expires_at {
-            set("registrationExpiresAt", &end.to_string());
-        }
-        set("refreshToken", grant.refresh_token.expose());
-    }
-    let document = Value::Object(document);
-    let text = Zeroizing::new(document.to_string());
-    wipe(document);
-    text
-}
-
-/// Overwrites every text of a document.
-fn wipe(value: Value) {
-    match value {
-        Value::String(mut text) => text.zeroize(),
-        Value::Array(values) => values.into_iter().for_each(wipe),
-        Value::Object(values) => values.into_iter().for_each(|(_, value)| wipe(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::source::Endpoints;
 
     const MODIFIED: Timestamp = Timestamp::from_secs(1_700_000_000);
 
     const BOTOCORE: &str = r#"{"startUrl": "https://corp.awsapps.com/start", "region": "eu-west-1",
         "accessToken": "at", "expiresAt": "2026-11-03T10:00:00Z", "clientId": "id", "clientSecret": "cs",
         "registrationExpiresAt": "2027-01-01T00:00:00Z", "refreshToken": "rt"}"#;
-
-    fn session() -> SsoSession {
-        SsoSession {
-            name: Some("corp".to_owned()),
-            start_url: "https://corp.awsapps.com/start".to_owned(),
-            region: "eu-west-1".to_owned(),
-            endpoints: Endpoints::default(),
-        }
-    }
-
-    fn keys(text: &str) -> Vec<String> {
-        serde_json::from_str::<Map<String, Value>>(text).unwrap().keys().cloned().collect()
-    }
 
     #[test]
     fn the_name_is_that_of_the_aws_tools() {
@@ -235,38 +180,5 @@ mod tests {
     fn a_refresh_token_without_its_client_is_no_grant() {
         let text = r#"{"accessToken":"at","expiresAt":"2026-11-03T10:00:00Z","refreshToken":"rt","clientId":"id"}"#;
         assert_eq!(parse(text, MODIFIED).unwrap().refresh, None);
-    }
-
-    #[test]
-    fn what_is_written_reads_back() {
-        let token = parse(BOTOCORE, MODIFIED).unwrap();
-        let text = render(None, &token, &session());
-        assert_eq!(parse(&text, MODIFIED), Ok(token));
-        assert!(text.contains(r#""expiresAt":"2026-11-03T10:00:00Z""#), "whole seconds with Z");
-        assert!(text.contains(r#""startUrl":"https://corp.awsapps.com/start""#));
-        assert!(text.contains(r#""region":"eu-west-1""#));
-    }
-
-    #[test]
-    fn unknown_keys_and_the_order_stay() {
-        let previous = r#"{"zebra":{"deep":[1,null]},"refreshToken":"old","accessToken":"old","region":"x",
-            "expiresAt":"2020-06-17T10:02:08UTC","extra":1.50,"clientId":"c0","clientSecret":"s0"}"#;
-        let token = parse(BOTOCORE, MODIFIED).unwrap();
-        let text = render(Some(previous), &token, &session());
-        assert_eq!(&keys(&text)[..8], &keys(previous)[..]);
-        let value: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["zebra"], serde_json::json!({"deep": [1, null]}));
-        assert_eq!((&value["refreshToken"], &value["clientId"]), (&Value::from("rt"), &Value::from("id")));
-        assert!(!text.contains("old"));
-    }
-
-    #[test]
-    fn the_old_refresh_token_stays_when_none_came_back() {
-        let token = SsoToken { refresh: None, ..parse(BOTOCORE, MODIFIED).unwrap() };
-        let renewed = SsoToken { access_token: "at2".into(), ..token };
-        let back = parse(&render(Some(BOTOCORE), &renewed, &session()), MODIFIED).unwrap();
-        assert_eq!(back.access_token.expose(), "at2");
-        assert_eq!(back.refresh.unwrap().refresh_token.expose(), "rt");
-        assert_eq!(keys(&render(Some("torn {"), &renewed, &session())).len(), 4);
     }
 }

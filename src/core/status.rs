@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::failure::Failure;
+use super::failure::{Failure, one_line};
 use super::time::Timestamp;
 
 /// What the agent keeps, at one instant.
@@ -151,7 +151,7 @@ pub struct SessionStatus {
     pub profiles: Vec<String>,
 }
 
-/// Something worth a person's attention.
+/// Something worth a person's attention. Like a [`Failure`] it is plain text of bounded length, whatever it quotes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// Stable kebab-case name: `config-invalid`, `no-refresh-token`, ...
@@ -160,4 +160,16 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     pub fix: String,
+}
+
+impl Finding {
+    /// A finding whose texts are made one line each and cut to fit.
+    #[must_use]
+    pub fn new(name: &str, message: impl AsRef<str>, fix: impl AsRef<str>) -> Self {
+        Self {
+            name: name.to_owned(),
+            message: one_line(message.as_ref(), Failure::MAX_CHARS),
+            fix: one_line(fix.as_ref(), Failure::MAX_CHARS),
+        }
+    }
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 
 /// A point on the wall clock: milliseconds since the Unix epoch. Every operation saturates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,13 +87,11 @@ impl Timestamp {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        if let Some(naive) = text.strip_suffix("UTC") {
-            let naive = naive.trim_end();
-            return NaiveDateTime::parse_from_str(naive, "%Y-%m-%dT%H:%M:%S%.f")
-                .ok()
-                .map(|t| Self(t.and_utc().timestamp_millis()));
-        }
-        DateTime::parse_from_rfc3339(text).ok().map(|t| Self(t.timestamp_millis()))
+        let parsed = match text.strip_suffix("UTC") {
+            Some(local) => DateTime::parse_from_rfc3339(&format!("{}Z", local.trim_end())),
+            None => DateTime::parse_from_rfc3339(text),
+        };
+        parsed.ok().map(|t| Self(t.timestamp_millis()))
     }
 
     /// Reads an HTTP `Date` header (RFC 9110 section 5.6.7, the preferred form).
@@ -185,7 +183,16 @@ mod tests {
             assert_eq!(Timestamp::parse(text), Some(t), "{text}");
         }
         assert_eq!(Timestamp::parse("2020-06-17T10:02:08.123456Z"), Some(t.shifted(123)));
-        for bad in ["", "2020-06-17T10:02:08", "1592388128", "soon", "2020-13-17T10:02:08Z"] {
+        for bad in [
+            "",
+            "2020-06-17T10:02:08",
+            "1592388128",
+            "soon",
+            "2020-13-17T10:02:08Z",
+            "2020-6-17T10:02:08UTC",
+            "+12020-06-17T10:02:08UTC",
+            "2020-06-17T10:02:08ZUTC",
+        ] {
             assert_eq!(Timestamp::parse(bad), None, "{bad}");
         }
     }

@@ -23,20 +23,47 @@ fn two(major: u64, major_unit: &str, minor: u64, minor_unit: &str) -> String {
 /// Longer names are not compared: nobody types them, and comparing costs the product of both lengths.
 const MAX_COMPARED: usize = 256;
 
+/// How much comparing one "did you mean" is worth, in letters by letters: some ten thousand names of people, a few tens
+/// of milliseconds. Files with more than that were written by machines.
+pub const MOST_STEPS: usize = 4_000_000;
+
 /// Up to `most` of the known names that are like a misspelt one, likest first: a third of the letters, but at least
 /// two, may differ, or one holds the other.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
+    let mut steps = MOST_STEPS;
+    nearest_within(&mut steps, name, known, most)
+}
+
+/// The same for many names, which share `steps` ([`MOST_STEPS`]): once they are used up, nothing is like anything.
+#[must_use]
+pub fn nearest_within<'a>(
+    steps: &mut usize,
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    most: usize,
+) -> Vec<&'a str> {
     if name.is_empty() || name.len() > MAX_COMPARED {
         return Vec::new();
     }
     let name = name.to_lowercase();
-    let mut scored: Vec<(usize, &str)> = known
-        .into_iter()
-        .filter(|k| k.len() <= MAX_COMPARED)
-        .map(|k| (strsim::damerau_levenshtein(&name, &k.to_lowercase()), k))
-        .filter(|(distance, k)| *distance <= 2.max(k.chars().count() / 3) || k.to_lowercase().contains(&name))
-        .collect();
+    let letters = name.chars().count();
+    let mut scored = Vec::new();
+    for known in known.into_iter().filter(|k| k.len() <= MAX_COMPARED) {
+        let (lower, length) = (known.to_lowercase(), known.chars().count());
+        let (differ, holds) = (2.max(length / 3), lower.contains(&name));
+        let is_close = letters.abs_diff(length) <= differ;
+        let cost = if is_close || holds { lower.len() * name.len() } else { lower.len() };
+        let Some(left) = steps.checked_sub(cost) else { break };
+        *steps = left;
+        if !is_close && !holds {
+            continue;
+        }
+        let distance = strsim::damerau_levenshtein(&name, &lower);
+        if distance <= differ || holds {
+            scored.push((distance, known));
+        }
+    }
     scored.sort_unstable();
     scored.dedup();
     scored.into_iter().take(most).map(|(_, k)| k).collect()
@@ -66,5 +93,18 @@ mod tests {
         assert_eq!(nearest("stagin", known, 3), ["staging"]);
         assert_eq!(nearest("zzzzzz", known, 3), [""; 0]);
         assert_eq!(nearest(&"x".repeat(10_000), known, 3), [""; 0]);
+    }
+
+    #[test]
+    fn comparing_has_an_end() {
+        let crowd: Vec<String> = (0..10_000).map(|n| format!("team-{n}")).collect();
+        let known = || crowd.iter().map(String::as_str);
+        assert_eq!(nearest("taem-9999", known(), 1), ["team-9999"], "a large company's config is compared whole");
+        let mut steps = MOST_STEPS;
+        for _ in 0..100 {
+            let _ = nearest_within(&mut steps, "taem-9999", known(), 1);
+        }
+        assert!(steps < 1000, "{steps}");
+        assert_eq!(nearest_within(&mut steps, "taem-1", known(), 1), [""; 0]);
     }
 }

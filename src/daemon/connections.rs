@@ -76,14 +76,22 @@ impl Connections {
         }
     }
 
-    /// Serves a connection in a task of its own.
-    pub async fn serve<S>(&self, stream: S, peer: PeerIdentity)
+    /// Serves a connection to its end.
+    pub fn conversation<S>(&self, stream: S, peer: PeerIdentity) -> impl Future<Output = ()> + Send + 'static
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let seat = self.seats.take();
         let (router, ending) = (self.router.clone(), self.seats.ending.subscribe());
-        tokio::spawn(async move { converse(stream, peer, router, &seat.seat, ending).await });
+        async move { converse(stream, peer, router, &seat.seat, ending).await }
+    }
+
+    /// Serves a connection in a task of its own.
+    pub async fn serve<S>(&self, stream: S, peer: PeerIdentity)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        tokio::spawn(self.conversation(stream, peer));
         // Whoever was let in gets its turn before the next one, which might take its seat.
         tokio::task::yield_now().await;
     }
@@ -273,7 +281,9 @@ async fn answer(
             // Being answered goes on until the last byte of the answer is taken.
             response.map(|body| Body::new(body.map_err(move |e| answering.keep(e))))
         }
-        Ok(Err(e)) if e.is::<LengthLimitError>() => refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long"),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => {
+            refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 64 KiB")
+        }
         Ok(Err(_)) => refused(StatusCode::BAD_REQUEST, "the body is broken off"),
         Err(_) => refused(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
     };

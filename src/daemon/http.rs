@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -131,8 +132,8 @@ async fn status(State(api): State<Arc<Api>>, query: Result<Query<v1::StatusQuery
     let Ok(mut status) = answer.await else { return stopping() };
     let circumstances = api.circumstances.borrow().clone();
     let unwatched = api.unwatched.borrow().clone();
-    let ours = circumstances.findings.into_iter().chain(api.tokens.findings()).chain(api.audit.findings());
-    status.findings.extend(ours.chain(unwatched));
+    let found = circumstances.findings.into_iter().chain(api.tokens.findings()).chain(api.watcher.findings());
+    status.findings.extend(found.chain(api.audit.findings()).chain(unwatched));
     let agent = v1::AgentStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -145,7 +146,7 @@ async fn status(State(api): State<Arc<Api>>, query: Result<Query<v1::StatusQuery
 
 async fn credentials(
     State(api): State<Arc<Api>>,
-    Path(name): Path<String>,
+    Name(name): Name,
     query: Result<Query<v1::CredentialsQuery>, Rejection>,
     peer: Option<Extension<Arc<Peer>>>,
     headers: HeaderMap,
@@ -181,7 +182,7 @@ async fn credentials(
 
 async fn refresh(
     State(api): State<Arc<Api>>,
-    Path(name): Path<String>,
+    Name(name): Name,
     query: Result<Query<v1::RefreshQuery>, Rejection>,
     headers: HeaderMap,
 ) -> Response {
@@ -200,7 +201,7 @@ async fn refresh(
     }
 }
 
-async fn rejected(State(api): State<Arc<Api>>, Path(name): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+async fn rejected(State(api): State<Arc<Api>>, Name(name): Name, headers: HeaderMap, body: Bytes) -> Response {
     let Ok(v1::Rejected { access_key_id }) = serde_json::from_slice(&body) else {
         return bad_request("the body must be {\"access_key_id\": \"...\"}");
     };
@@ -290,6 +291,18 @@ impl Api {
 /// Until when a request that arrives now is held.
 fn hold(asked_ms: Option<u64>) -> Deadline {
     Deadline::after(Duration::from_millis(asked_ms.unwrap_or(v1::MAX_WAIT_MS).min(v1::MAX_WAIT_MS)))
+}
+
+/// The profile in the route.
+struct Name(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let name = Path::from_request_parts(parts, state).await;
+        name.map(|Path(name)| Self(name)).map_err(|_| bad_request("the profile's name must be percent-encoded UTF-8"))
+    }
 }
 
 /// The files that the client named; the daemon's own where it named none.

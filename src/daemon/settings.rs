@@ -113,11 +113,8 @@ impl Configuration {
             }
             Err(failure) => {
                 warn!(cause = failure.message, "the settings cannot be read; the last good ones stay");
-                let finding = Finding {
-                    name: INVALID.to_owned(),
-                    message: format!("{}; the last good settings are used", failure.message),
-                    fix: failure.fix,
-                };
+                let finding =
+                    Finding::new(INVALID, format!("{}; the last good settings are used", failure.message), failure.fix);
                 self.circumstances.send_modify(|c| {
                     c.findings.retain(|f| f.name != INVALID);
                     c.findings.push(finding);

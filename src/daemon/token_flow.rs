@@ -205,10 +205,12 @@ impl TokenFlow {
     /// What lives in memory alone.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
-        let finding = |u: &Unsaved| Finding {
-            name: "token-not-stored".to_owned(),
-            message: format!("a renewed SSO token lives in memory only: {}", u.why.message),
-            fix: "make room, or make the folder writable: it is tried again every 30 s".to_owned(),
+        let finding = |u: &Unsaved| {
+            Finding::new(
+                "token-not-stored",
+                format!("a renewed SSO token lives in memory only: {}", u.why.message),
+                "make room, or make the folder writable: it is tried again every 30 s",
+            )
         };
         self.unsaved().iter().map(finding).collect()
     }

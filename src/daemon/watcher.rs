@@ -2,7 +2,7 @@
 //! is a handful of `stat` calls; only what changed is read, and what was read reaches the broker before the request that
 //! made us look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,12 +15,14 @@ use super::event_loop::{Message, Sender};
 use super::token_flow::TokenFlow;
 use crate::aws::profile;
 use crate::core::broker::Event;
-use crate::core::failure::{Failure, FailureClass};
+use crate::core::failure::{Failure, FailureClass, shell_word};
 use crate::core::node::NodeId;
 use crate::core::session::TokenFile;
 use crate::core::source::{Link, World, WorldConfig};
+use crate::core::status::Finding;
 use crate::core::time::Tick;
 use crate::files::Pauses;
+use crate::files::limits::open_to_others;
 use crate::files::token_cache::TokenCache;
 use crate::files::watch::Stamp;
 use crate::platform::clock::Clock;
@@ -85,6 +87,10 @@ impl Watcher {
             Arc::default()
         }));
         looked.asked_at.store(self.clock.tick().as_millis(), Ordering::Relaxed);
+        // Whoever names new ones faster than the clock ticks must not fill the memory.
+        if self.worlds().len() > 2 * MAX_WORLDS {
+            self.forget_old();
+        }
         self.look_in_time(world, &looked, patience).await
     }
 
@@ -198,6 +204,20 @@ impl Watcher {
         }
     }
 
+    /// Token files that others may read: they are used, for the tools that wrote them use them too, and it is told.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        let watched = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let paths: BTreeSet<PathBuf> = watched.iter().map(|w| w.path.clone()).collect();
+        drop(watched);
+        let open = paths.iter().filter_map(|path| Some((path.to_string_lossy(), open_to_others(path)?)));
+        open.map(|(path, mode)| {
+            let message = format!("the token file {path} is open to other users (mode {mode:03o})");
+            Finding::new("token-file-open", message, format!("chmod 600 {}", shell_word(&path)))
+        })
+        .collect()
+    }
+
     /// Sessions of this world whose token file is not as it was when last read.
     fn changed_sessions(&self, world: &Arc<World>) -> Vec<(NodeId, Link)> {
         let mut watched = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -251,5 +271,31 @@ impl Watched {
         let Link::SsoSession(session) = &link else { return None };
         let path = TokenCache::new(&world, session, Pauses::real()).path();
         Some(Self { node, link, world, path, stamp: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::files::state::StateFile;
+
+    #[tokio::test]
+    async fn worlds_are_forgotten_however_fast_they_come() {
+        let root = tempfile::tempdir().unwrap();
+        let (broker, mut inbox) = mpsc::unbounded_channel();
+        let tokens = TokenFlow::new(StateFile::new(root.path(), Pauses::none()), Clock);
+        let watcher = Arc::new(Watcher::new(broker, tokens, Clock, Arc::default()));
+        let world = |n: usize| Arc::new(World { config_file: root.path().join(n.to_string()), ..World::default() });
+        for n in 0..3 * MAX_WORLDS {
+            assert!(watcher.look_at(&world(n), READ_DEADLINE).await, "the newest is known");
+            assert!(watcher.worlds().len() <= 2 * MAX_WORLDS, "after {n}");
+        }
+        let mut forgotten = 0;
+        while let Ok(message) = inbox.try_recv() {
+            forgotten += usize::from(matches!(message, Message::Event(Event::Forget(_))));
+        }
+        assert_eq!(forgotten + watcher.worlds().len(), 3 * MAX_WORLDS, "the broker is told of each");
     }
 }

@@ -49,6 +49,8 @@ pub struct Config {
 const KEYS: [&str; 7] =
     ["keep", "inherit_network_env", "allow_uids", "ca_bundle", "https_proxy", "no_proxy", "profiles"];
 const PROFILE_KEYS: [&str; 1] = ["serve"];
+/// The most names, numbers or profiles in one place: each is work at every look, and a line in `status`.
+const MOST: usize = 1000;
 
 impl Config {
     /// The defaults, for a file that is not there.
@@ -82,8 +84,13 @@ impl Config {
                 return Err(e.failure(&path).unwrap_or_else(missing));
             }
         };
-        let text = contents.text().ok_or_else(|| misconfigured(format!("{} is not UTF-8", path.display()), ""))?;
-        Self::parse(text, path, environment)
+        match std::str::from_utf8(&contents.bytes) {
+            Ok(text) => Self::parse(text, path, environment),
+            Err(e) => {
+                let wrong = Wrong { offset: e.valid_up_to(), message: "this is not UTF-8 text".to_owned() };
+                Err(wrong.failure(&contents.bytes, &path))
+            }
+        }
     }
 
     /// Reads the text of the file at `path`.
@@ -95,11 +102,7 @@ impl Config {
         let table = DeTable::parse(text).map_err(Wrong::from);
         match table.and_then(|table| config.read(table.get_ref(), environment)) {
             Ok(()) => Ok(config),
-            Err(Wrong { offset, message }) => {
-                let line = text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
-                let message = format!("{} line {line}: {message}", config.path.display());
-                Err(misconfigured(message, "correct that line"))
-            }
+            Err(wrong) => Err(wrong.failure(text.as_bytes(), &config.path)),
         }
     }
 
@@ -125,7 +128,9 @@ impl Config {
     }
 
     fn profiles(&mut self, value: &Spanned<DeValue<'_>>) -> Result<(), Wrong> {
-        for (name, value) in self::table(value)? {
+        let profiles = self::table(value)?;
+        few(value, profiles.len())?;
+        for (name, value) in profiles {
             for (key, value) in self::table(value)? {
                 match key.get_ref().as_ref() {
                     "serve" if boolean(value).map_err(|wrong| wrong.of("serve"))? => {}
@@ -162,6 +167,11 @@ struct Wrong {
 }
 
 impl Wrong {
+    fn failure(self, text: &[u8], path: &Path) -> Failure {
+        let line = text.iter().take(self.offset).filter(|byte| **byte == b'\n').count() + 1;
+        misconfigured(format!("{} line {line}: {}", path.display(), self.message), "correct that line")
+    }
+
     /// The same, naming the key that has this value.
     fn of(self, key: &str) -> Self {
         Self { message: format!("{key}: {}", self.message), ..self }
@@ -214,7 +224,13 @@ fn list<T: Ord>(
     item: impl Fn(&Spanned<DeValue<'_>>) -> Result<T, Wrong>,
 ) -> Result<BTreeSet<T>, Wrong> {
     let array = value.get_ref().as_array().ok_or_else(|| wrong(value, "a list in [ ]"))?;
+    few(value, array.len())?;
     array.iter().map(item).collect()
+}
+
+fn few(value: &Spanned<DeValue<'_>>, count: usize) -> Result<(), Wrong> {
+    let message = || format!("at most {MOST} are possible here, found: {count}");
+    if count > MOST { Err(Wrong { offset: value.span().start, message: message() }) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -304,7 +320,8 @@ mod tests {
         fs::write(root.path().join("mine.toml"), "keep = [\"a\"]").unwrap();
         assert!(Config::load(&named, None).unwrap().settings.keep.contains("a"));
         assert!(Config::load(&named, Some(&root.path().join("other.toml"))).is_err());
-        fs::write(root.path().join("mine.toml"), b"\xff").unwrap();
-        assert!(Config::load(&named, None).unwrap_err().message.ends_with("is not UTF-8"));
+        fs::write(root.path().join("mine.toml"), b"keep = []\n\xff").unwrap();
+        let failure = Config::load(&named, None).unwrap_err();
+        assert!(failure.line().ends_with("mine.toml line 2: this is not UTF-8 text; correct that line"));
     }
 }

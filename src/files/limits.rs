@@ -193,6 +193,24 @@ fn open(path: &Path, follow: bool, options: &mut OpenOptions) -> Result<File, Re
     Ok(options.custom_flags(flags).open(path)?)
 }
 
+/// The mode of a regular file of ours that others may read or write, which no token's should be.
+#[cfg(unix)]
+#[must_use]
+pub fn open_to_others(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+
+    let metadata = std::fs::symlink_metadata(path).ok().filter(Metadata::is_file)?;
+    check_owner(&metadata, false).ok()?;
+    Some(metadata.mode() & 0o777).filter(|mode| mode & 0o066 != 0)
+}
+
+/// Windows has no modes: the folder's access list decides.
+#[cfg(not(unix))]
+#[must_use]
+pub fn open_to_others(_: &Path) -> Option<u32> {
+    None
+}
+
 #[cfg(unix)]
 fn check_owner(metadata: &Metadata, root_is_fine: bool) -> Result<(), ReadError> {
     use std::os::unix::fs::MetadataExt;
@@ -300,6 +318,20 @@ mod tests {
         assert_eq!(refused(read_cache(&link)), "is a symbolic link");
         assert!(read_config(&link).is_ok());
         assert!(read_cache(&folder.join("real")).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_others_may_use_is_told() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("f");
+        assert_eq!(open_to_others(&path), None);
+        fs::write(&path, "text").unwrap();
+        for (mode, open) in [(0o600, false), (0o711, false), (0o604, true), (0o640, true), (0o602, true)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(open_to_others(&path), open.then_some(mode), "{mode:o}");
+        }
     }
 
     #[test]

@@ -160,11 +160,11 @@ impl StateFile {
     pub fn load(&self) -> (State, Option<Finding>) {
         let path = self.path();
         let lost = |why: String| {
-            let finding = Finding {
-                name: "state-unreadable".to_owned(),
-                message: format!("{} {why}; started afresh", path.display()),
-                fix: "nothing to do, unless it comes back: then look who else writes there".to_owned(),
-            };
+            let finding = Finding::new(
+                "state-unreadable",
+                format!("{} {why}; started afresh", path.display()),
+                "nothing to do, unless it comes back: then look who else writes there",
+            );
             (State::default(), Some(finding))
         };
         match limits::read_cache(&path) {

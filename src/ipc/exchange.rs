@@ -174,8 +174,13 @@ impl Head {
                 agent = std::str::from_utf8(header.value).ok().and_then(Version::of_server);
             }
             if header.name.eq_ignore_ascii_case("content-length") {
-                let number = std::str::from_utf8(header.value).ok().and_then(|v| v.trim().parse().ok());
-                body = Some(number.ok_or_else(|| protocol("the answer's length is no number"))?);
+                let digits = std::str::from_utf8(header.value).unwrap_or_default().trim();
+                let number = digits.parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
+                let number = number.ok_or_else(|| protocol("the answer's length is no number"))?;
+                if body.is_some_and(|other| other != number) {
+                    return Err(protocol("the answer has two lengths"));
+                }
+                body = Some(number);
             }
         }
         let status = response.code.unwrap_or_default();
@@ -264,6 +269,8 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n", "body is too long"),
             ("HTTP/1.1 200 OK\r\n\r\n01234567890", "body is too long"),
             ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "no number"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\na", "no number"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\ncontent-length: 2\r\n\r\nab", "two lengths"),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "chunked"),
             ("SSH-2.0-OpenSSH_9.6\r\n", "not HTTP"),
             (&format!("HTTP/1.1 200 OK\r\nX: {long}\r\n\r\n"), "head is too long"),

@@ -122,11 +122,11 @@ impl ProxySettings {
         let mut all: Vec<_> = (self.https.iter().chain(&self.http))
             .filter_map(|p| {
                 let why = p.url.as_ref().err()?;
-                Some(Finding {
-                    name: "proxy-unusable".to_owned(),
-                    message: format!("{} ({}) {why}", p.name, p.shown),
-                    fix: format!("set {} to http://host:port, or unset it", p.name),
-                })
+                Some(Finding::new(
+                    "proxy-unusable",
+                    format!("{} ({}) {why}", p.name, p.shown),
+                    format!("set {} to http://host:port, or unset it", p.name),
+                ))
             })
             .collect();
         all.dedup();

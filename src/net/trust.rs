@@ -41,19 +41,19 @@ pub fn load(files: &[CaFile]) -> (Trust, Vec<Finding>) {
     let mut seen = BTreeSet::new();
     let mut findings = Vec::new();
     if trust.add(platform_roots(), &mut seen) == 0 {
-        findings.push(Finding {
-            name: "no-system-roots".to_owned(),
-            message: "this machine has no trusted root certificates of its own".to_owned(),
-            fix: "install the package ca-certificates, or set AWS_CA_BUNDLE".to_owned(),
-        });
+        findings.push(Finding::new(
+            "no-system-roots",
+            "this machine has no trusted root certificates of its own",
+            "install the package ca-certificates, or set AWS_CA_BUNDLE",
+        ));
     }
     for file in files {
         if let Err(why) = trust.add_file(file, &mut seen) {
-            findings.push(Finding {
-                name: "ca-bundle-unusable".to_owned(),
-                message: format!("{} names {}, which {why}", file.name, file.path.display()),
-                fix: format!("correct {}, then agentctl daemon restart", file.name),
-            });
+            findings.push(Finding::new(
+                "ca-bundle-unusable",
+                format!("{} names {}, which {why}", file.name, file.path.display()),
+                format!("correct {}, then agentctl daemon restart", file.name),
+            ));
         }
     }
     (trust, findings)

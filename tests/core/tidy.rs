@@ -134,7 +134,10 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            sources(&path, into);
+            // What cargo-fuzz builds and finds beside its targets is nobody's source.
+            if !["target", "corpus", "artifacts"].iter().any(|made| path.ends_with(made)) {
+                sources(&path, into);
+            }
         } else if path.extension().is_some_and(|e| e == "rs") {
             into.push(path);
         }

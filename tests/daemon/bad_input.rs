@@ -15,12 +15,12 @@ use crate::support::process::{self, Finished};
 
 const USAGE: i32 = 2;
 const NEEDS_LOGIN: i32 = 10;
-const MISCONFIGURED: i32 = 12;
+pub(crate) const MISCONFIGURED: i32 = 12;
 const AGENT_UNREACHABLE: i32 = 19;
 
 /// Checks the shape of a refusal and that its line says each of `words`; returns the line.
 #[track_caller]
-fn refused(finished: &Finished, code: i32, words: &[&str]) -> String {
+pub(crate) fn refused(finished: &Finished, code: i32, words: &[&str]) -> String {
     let line = finished.stderr.strip_suffix('\n').unwrap_or(&finished.stderr).to_owned();
     assert_eq!((finished.code(), finished.stdout.as_str()), (code, ""), "{line}");
     assert!(!line.contains(['\n', '\r', '\u{1b}']), "one plain line: {line:?}");
@@ -37,12 +37,12 @@ fn refused(finished: &Finished, code: i32, words: &[&str]) -> String {
 }
 
 /// `credential-process` for a profile.
-fn ask(agent: &Agent, profile: &str) -> Finished {
+pub(crate) fn ask(agent: &Agent, profile: &str) -> Finished {
     agent.ctl(&["credential-process", "--profile", profile])
 }
 
 /// A command of this agent's user with one variable changed (`None`: removed).
-fn with_variable(agent: &Agent, name: &str, value: Option<&Path>, arguments: &[&str]) -> Finished {
+pub(crate) fn with_variable(agent: &Agent, name: &str, value: Option<&Path>, arguments: &[&str]) -> Finished {
     let mut command = agent.command(arguments);
     match value {
         Some(value) => command.env(name, value),

@@ -27,6 +27,7 @@ use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_runtime::env_config::section::EnvConfigSections;
 use aws_runtime::env_config::source;
 use aws_types::os_shim_internal::{Env, Fs};
+use zeroize::Zeroizing;
 
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::source::{World, WorldConfig};
@@ -34,16 +35,49 @@ use crate::core::status::Finding;
 
 use text::{Aliases, Text};
 
-/// Reads and resolves the files of `world`. Needs a tokio runtime: the reading goes to its blocking threads.
+/// Reads and resolves the files of `world`. Needs a tokio runtime: all of it goes to its blocking threads.
 ///
 /// # Errors
 ///
 /// The config file is there and cannot be read or parsed: class `misconfigured`, naming file and line.
 pub async fn load(world: &Arc<World>) -> Result<WorldConfig, Failure> {
-    let shared = Arc::clone(world);
-    let reading = tokio::task::spawn_blocking(move || read(&shared));
+    let (world, runtime) = (Arc::clone(world), tokio::runtime::Handle::current());
+    let reading = tokio::task::spawn_blocking(move || {
+        let fit = fit(&world, text::read(&world.config_file), text::read(&world.credentials_file));
+        // The parser is async by its signature alone; ten thousand sections keep a thread busy for a while.
+        runtime.block_on(resolved(&world, fit))
+    });
     let stopped = |_| Failure::new(FailureClass::Transient, "reading the AWS config files was interrupted", "");
-    let Read { mut aliases, config, credentials } = reading.await.map_err(stopped)?;
+    reading.await.map_err(stopped)?
+}
+
+/// What files with these bytes would say: [`load`] without the disk. The paths of `world` are only named.
+///
+/// # Errors
+///
+/// The config file cannot be parsed: class `misconfigured`, naming file and line.
+pub async fn interpret(world: &Arc<World>, config: &[u8], credentials: &[u8]) -> Result<WorldConfig, Failure> {
+    let bytes = |bytes: &[u8]| Ok(Zeroizing::new(bytes.to_vec()));
+    resolved(world, fit(world, bytes(config), bytes(credentials))).await
+}
+
+/// Both files, made fit for the parser.
+struct Fit {
+    aliases: Aliases,
+    config: Result<Text, Failure>,
+    credentials: Result<Text, Failure>,
+}
+
+fn fit(world: &World, config: text::Bytes, credentials: text::Bytes) -> Fit {
+    let mut aliases = Aliases::default();
+    let mut fit = |path: &Path, bytes: text::Bytes, kind| text::fit(path, &bytes?, kind, &mut aliases);
+    let config = fit(&world.config_file, config, EnvConfigFileKind::Config);
+    let credentials = fit(&world.credentials_file, credentials, EnvConfigFileKind::Credentials);
+    Fit { aliases, config, credentials }
+}
+
+async fn resolved(world: &Arc<World>, fit: Fit) -> Result<WorldConfig, Failure> {
+    let Fit { mut aliases, config, credentials } = fit;
     let Text { text, mut findings } = config?;
     let config = parse(&world.config_file, EnvConfigFileKind::Config, text).await?;
     let credentials = match credentials {
@@ -54,29 +88,15 @@ pub async fn load(world: &Arc<World>) -> Result<WorldConfig, Failure> {
         Err(failure) => Err(failure),
     };
     let credentials = credentials.unwrap_or_else(|failure| {
-        findings.push(Finding {
-            name: "credentials-file-unusable".to_owned(),
-            message: format!("{}; it is ignored", failure.message),
-            fix: failure.fix,
-        });
+        findings.push(Finding::new(
+            "credentials-file-unusable",
+            format!("{}; it is ignored", failure.message),
+            failure.fix,
+        ));
         EnvConfigSections::default()
     });
     aliases.freeze();
     Ok(resolve::world(world, &resolve::Files { config, credentials, aliases }, findings))
-}
-
-/// Both files, made fit for the parser.
-struct Read {
-    aliases: Aliases,
-    config: Result<Text, Failure>,
-    credentials: Result<Text, Failure>,
-}
-
-fn read(world: &World) -> Read {
-    let mut aliases = Aliases::default();
-    let config = text::read(&world.config_file, EnvConfigFileKind::Config, &mut aliases);
-    let credentials = text::read(&world.credentials_file, EnvConfigFileKind::Credentials, &mut aliases);
-    Read { aliases, config, credentials }
 }
 
 async fn parse(path: &Path, kind: EnvConfigFileKind, text: String) -> Result<EnvConfigSections, Failure> {

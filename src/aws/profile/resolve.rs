@@ -3,18 +3,19 @@
 //! A profile that names several sources gets the first of: role, SSO, web identity, process, `aws login`, static keys
 //! (botocore's order for profiles). Only SSO is served.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aws_runtime::env_config::property::PropertiesKey;
 use aws_runtime::env_config::section::{EnvConfigSections, Profile as Section};
 
-use super::text::Aliases;
+use super::text::{Aliases, MAX_FINDINGS};
 use crate::aws::endpoints::is_region;
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::source::{Chain, Endpoints, Link, Profile, SsoSession, World, WorldConfig};
 use crate::core::status::Finding;
-use crate::core::words::nearest;
+use crate::core::words::{MOST_STEPS, nearest_within};
 
 /// Both files, parsed.
 pub(super) struct Files {
@@ -23,13 +24,11 @@ pub(super) struct Files {
     pub(super) aliases: Aliases,
 }
 
-/// Sessions that are compared with a misspelt name: enough for people, bounded for hostile files.
-const MOST_COMPARED: usize = 1000;
-
 /// Resolves every profile.
 pub(super) fn world(world: &Arc<World>, files: &Files, mut findings: Vec<Finding>) -> WorldConfig {
     let parsed: BTreeSet<&str> = files.config.profiles().chain(files.credentials.profiles()).collect();
     let mut profiles = std::collections::BTreeMap::new();
+    let (mut shadows, steps) = (0, Cell::new(MOST_STEPS));
     for parsed in parsed {
         let view = View {
             name: files.aliases.name(parsed),
@@ -37,8 +36,14 @@ pub(super) fn world(world: &Arc<World>, files: &Files, mut findings: Vec<Finding
             credentials: files.credentials.get_profile(parsed),
             world,
             files,
+            steps: &steps,
         };
-        findings.extend(view.static_shadow());
+        if shadows < MAX_FINDINGS
+            && let Some(shadow) = view.static_shadow()
+        {
+            shadows += 1;
+            findings.push(shadow);
+        }
         let region = view.get("region").map(str::to_owned);
         profiles.insert(view.name.to_owned(), Profile { source: view.source(), region });
     }
@@ -52,6 +57,8 @@ struct View<'a> {
     credentials: Option<&'a Section>,
     world: &'a Arc<World>,
     files: &'a Files,
+    /// What is left for comparing misspelt names.
+    steps: &'a Cell<usize>,
 }
 
 fn misconfigured(message: impl AsRef<str>, fix: impl AsRef<str>) -> Failure {
@@ -188,8 +195,7 @@ impl<'a> View<'a> {
     fn named_session(&self, name: &str) -> Result<SsoSession, Failure> {
         let config = &self.files.config;
         let Some(section) = config.sso_session(self.files.aliases.parsed(name)) else {
-            let known = config.sso_sessions().take(MOST_COMPARED).map(|s| self.files.aliases.name(s));
-            let fix = nearest(name, known, 1).first().map_or_else(
+            let fix = self.nearest_session(name).map_or_else(
                 || format!("add [sso-session {name}] with sso_start_url and sso_region (aws configure sso-session)"),
                 |near| format!("did you mean sso_session = {near}?"),
             );
@@ -223,6 +229,15 @@ impl<'a> View<'a> {
             region: region.to_owned(),
             endpoints: self.endpoints(),
         })
+    }
+
+    /// The session that a misspelt name is like.
+    fn nearest_session(&self, name: &str) -> Option<&'a str> {
+        let known = self.files.config.sso_sessions().map(|s| self.files.aliases.name(s));
+        let mut steps = self.steps.get();
+        let near = nearest_within(&mut steps, name, known, 1);
+        self.steps.set(steps);
+        near.first().copied()
     }
 
     /// `[services]` before the profile's `endpoint_url`; botocore spells the service `sso_oidc`, the SDK `sso-oidc`.
@@ -260,11 +275,11 @@ impl<'a> View<'a> {
             return None;
         }
         let path = self.world.credentials_file.display();
-        Some(Finding {
-            name: "static-shadow".to_owned(),
-            message: format!("profile '{}' also has static keys in {path}, which some tools use instead", self.name),
-            fix: format!("remove [{}] from {path}", self.name),
-        })
+        Some(Finding::new(
+            "static-shadow",
+            format!("profile '{}' also has static keys in {path}, which some tools use instead", self.name),
+            format!("remove [{}] from {path}", self.name),
+        ))
     }
 }
 

@@ -353,3 +353,30 @@ async fn a_secret_that_slipped_into_another_value_is_not_quoted() {
     assert!(failure.message.contains("is not the name of a region"), "{}", failure.message);
     assert!(!failure.line().contains("s3cret"), "{}", failure.line());
 }
+
+#[tokio::test]
+async fn ten_thousand_mistakes_are_told_in_little_time() {
+    let mut text: String = (0..1000).map(|n| format!("[sso-session corporation-{n:04}]\n")).collect();
+    text.extend((0..8000).map(|n| format!("[profile p{n:04}]\nsso_session = corporatoin-{n:04}\n")));
+    let deadline = crate::platform::clock::Deadline::after(std::time::Duration::from_secs(20));
+    let c = config(text).await;
+    assert!(deadline.remaining().is_some(), "each was compared with all");
+    assert!(refusal(&c, "p0000").ends_with("did you mean sso_session = corporation-0000?"), "{}", refusal(&c, "p0000"));
+    assert!(refusal(&c, "p7999").contains("add [sso-session corporatoin-7999]"));
+}
+
+#[tokio::test]
+async fn findings_are_few_short_and_plain() {
+    let long = "x".repeat(100_000);
+    let keys = "sso_session = corp\n";
+    let ignored: String = (0..100).map(|n| format!("[no\u{1b}[31m-profile-{n}]\n")).collect();
+    let shadowed: String = (0..100).map(|n| format!("[profile p{n}]\n{keys}")).collect();
+    let credentials: String = (0..100).map(|n| format!("[p{n}]\naws_access_key_id = AKIA\n")).collect();
+    let home = Home::new(format!("[{long}]\n{ignored}{shadowed}"), &credentials);
+    let found = home.load().await.findings;
+    assert_eq!(found.len(), 2 * text::MAX_FINDINGS);
+    for finding in found {
+        assert!(finding.message.chars().count() <= 300 && finding.fix.chars().count() <= 300);
+        assert!(!finding.message.contains('\u{1b}') && !finding.fix.contains('\u{1b}'), "{finding:?}");
+    }
+}

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use aws_runtime::env_config::file::EnvConfigFileKind;
+use zeroize::Zeroizing;
 
 use super::malformed;
 use crate::core::failure::Failure;
@@ -18,8 +19,8 @@ use crate::files::limits::{self, ReadError};
 
 /// Most sections in a file.
 const MAX_SECTIONS: usize = 10_000;
-/// Findings about one file; the rest would only hide the others.
-const MAX_FINDINGS: usize = 10;
+/// Findings of one kind; the rest would only hide the others.
+pub(super) const MAX_FINDINGS: usize = 10;
 
 /// A file for the parser.
 #[derive(Debug, Default)]
@@ -69,14 +70,21 @@ fn is_identifier(name: &str) -> bool {
     !name.is_empty() && name.chars().all(fine) && !name.starts_with(ALIAS)
 }
 
-/// Reads the file and makes it fit. An absent one is empty.
-pub(super) fn read(path: &Path, kind: EnvConfigFileKind, aliases: &mut Aliases) -> Result<Text, Failure> {
-    let bytes = match limits::read_config(path) {
-        Ok(contents) => contents.bytes,
-        Err(ReadError::Absent) => return Ok(Text::default()),
-        Err(other) => return Err(malformed(path, None, &other.to_string())),
-    };
-    let text = match std::str::from_utf8(&bytes) {
+/// A file's bytes, or why they were not read.
+pub(super) type Bytes = Result<Zeroizing<Vec<u8>>, Failure>;
+
+/// Reads the file. An absent one is empty.
+pub(super) fn read(path: &Path) -> Bytes {
+    match limits::read_config(path) {
+        Ok(contents) => Ok(contents.bytes),
+        Err(ReadError::Absent) => Ok(Zeroizing::default()),
+        Err(other) => Err(malformed(path, None, &other.to_string())),
+    }
+}
+
+/// Makes a file fit for the parser.
+pub(super) fn fit(path: &Path, bytes: &[u8], kind: EnvConfigFileKind, aliases: &mut Aliases) -> Result<Text, Failure> {
+    let text = match std::str::from_utf8(bytes) {
         Ok(text) => text.trim_start_matches('\u{feff}'),
         Err(e) => {
             let line = bytes.iter().take(e.valid_up_to()).filter(|b| **b == b'\n').count() + 1;
@@ -145,11 +153,11 @@ impl Fit<'_> {
         };
         Some(rewritten.unwrap_or_else(|fix| {
             if self.findings.len() < MAX_FINDINGS {
-                self.findings.push(Finding {
-                    name: "ignored-section".to_owned(),
-                    message: format!("{}, line {number}: section [{inner}] is ignored", self.path.display()),
+                self.findings.push(Finding::new(
+                    "ignored-section",
+                    format!("{}, line {number}: section [{inner}] is ignored", self.path.display()),
                     fix,
-                });
+                ));
             }
             // Still a header, so that its keys fall into no other section; no kind of file accepts this one.
             "[profile !]".to_owned()

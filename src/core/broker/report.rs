@@ -358,7 +358,7 @@ impl View<'_> {
     fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut find = |name: &str, message: String, fix: &str| {
-            findings.push(Finding { name: name.to_owned(), message, fix: fix.to_owned() });
+            findings.push(Finding::new(name, message, fix));
         };
         for state in self.broker.worlds.values() {
             if let Some(problem) = &state.problem {
