@@ -39,6 +39,9 @@ use crate::ipc::peer::PeerIdentity;
 
 /// Connections served at a time; more wait in the socket's backlog.
 const SEATS: usize = 256;
+/// A new connection keeps its seat for this long whatever it says: the runtime hears of its request only when it next asks
+/// the operating system, and in a rush it accepts hundreds before that.
+const SETTLED: Duration = Duration::from_millis(10);
 /// A new connection must say something by then.
 const FIRST_BYTE: Duration = Duration::from_secs(2);
 /// A request's head must be there by then.
@@ -87,13 +90,11 @@ impl Connections {
     }
 
     /// Serves a connection in a task of its own.
-    pub async fn serve<S>(&self, stream: S, peer: PeerIdentity)
+    pub fn serve<S>(&self, stream: S, peer: PeerIdentity)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         tokio::spawn(self.conversation(stream, peer));
-        // Whoever was let in gets its turn before the next one, which might take its seat.
-        tokio::task::yield_now().await;
     }
 
     /// Lets every conversation come to its end, and returns when there is none left.
@@ -133,7 +134,7 @@ impl Taken {
 
     /// The oldest connection that asks nothing.
     fn silent(&self) -> Option<u64> {
-        self.seats.iter().find(|(_, seat)| !seat.answering.load(Ordering::Relaxed)).map(|(number, _)| *number)
+        self.seats.iter().find(|(_, seat)| seat.is_silent()).map(|(number, _)| *number)
     }
 }
 
@@ -142,6 +143,8 @@ impl Taken {
 struct Seat {
     /// Where it stands among the others.
     seats: Arc<Seats>,
+    /// It was listened to long enough to know whether it came with a request.
+    settled: AtomicBool,
     /// It has said something.
     heard: AtomicBool,
     /// A complete request is being answered.
@@ -214,6 +217,8 @@ async fn converse<S>(
         .serve_connection(stream, service);
     let mut connection = pin!(connection);
     let served = tokio::select! {
+        // First: what has arrived is read before anything is made of its absence.
+        biased;
         served = connection.as_mut() => Some(served),
         () = seat.lost.notified() => None,
         () = silence(seat) => None,
@@ -258,7 +263,10 @@ async fn begun(ending: &mut watch::Receiver<bool>) {
 
 /// Ends when a connection has said nothing for too long.
 async fn silence(seat: &Seat) {
-    sleep(FIRST_BYTE).await;
+    sleep(SETTLED).await;
+    seat.settled.store(true, Ordering::Relaxed);
+    seat.seats.freed.notify_one();
+    sleep(FIRST_BYTE.saturating_sub(SETTLED)).await;
     if seat.heard.load(Ordering::Relaxed) {
         std::future::pending().await
     }
@@ -293,8 +301,12 @@ async fn answer(
 
 impl Seat {
     fn new(seats: Arc<Seats>) -> Self {
-        let (heard, answering) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { seats, heard, answering, asked: Notify::new(), lost: Notify::new() }
+        let [settled, heard, answering] = [false; 3].map(AtomicBool::new);
+        Self { seats, settled, heard, answering, asked: Notify::new(), lost: Notify::new() }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.settled.load(Ordering::Relaxed) && !self.answering.load(Ordering::Relaxed)
     }
 
     /// Returns when a complete request is being answered.

@@ -199,7 +199,7 @@ impl Reception {
             };
             tokio::select! {
                 accepted = next => match accepted {
-                    Ok(arrival) => welcome(arrival, &self.connections).await,
+                    Ok(arrival) => welcome(arrival, &self.connections),
                     Err(e) => {
                         warn!(error = %e, "a connection was not accepted");
                         // Out of descriptors, most likely: some will be free again soon.
@@ -221,7 +221,7 @@ impl Reception {
     /// The clean end: nobody who has connected goes away without an answer.
     async fn close(mut self, engine: &mut Engine) {
         for arrival in self.listener.close() {
-            welcome(arrival, &self.connections).await;
+            welcome(arrival, &self.connections);
         }
         // Our successor starts as soon as the lock is free, and knows what the files say.
         engine.tokens.store_unsaved().await;
@@ -236,9 +236,9 @@ impl Reception {
     }
 }
 
-async fn welcome(arrival: Arrival, connections: &Connections) {
+fn welcome(arrival: Arrival, connections: &Connections) {
     match arrival {
-        Arrival::Admitted(stream, peer) => connections.serve(stream, peer).await,
+        Arrival::Admitted(stream, peer) => connections.serve(stream, peer),
         Arrival::Refused(peer, why) => warn!(uid = peer.uid, pid = peer.pid, why, "a connection was refused"),
     }
 }
