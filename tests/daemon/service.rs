@@ -159,9 +159,10 @@ fn agentctl_installs_the_service_uses_it_and_takes_it_away() {
     assert_eq!(manager.property("ActiveState"), "active");
     agent.ctl(&["service", "install"]).expect_success();
     // Where the socket does not listen any more, a client that starts the agent does it through the service.
-    manager.systemctl(&["stop", "agentd.socket", "agentd.service"]);
+    assert_eq!(manager.systemctl(&["stop", "agentd.socket", "agentd.service"]), "");
+    eventually("both have stopped", LIMIT, || (manager.property("ActiveState") == "inactive").then_some(()));
     agent.credentials("dev-sso");
-    assert_eq!(manager.property("ActiveState"), "active");
+    assert_eq!(manager.property("ActiveState"), "active", "{}", manager.systemctl(&["status", "agentd.service"]));
     agent.ctl(&["service", "uninstall"]).expect_success();
     assert_eq!(manager.property("LoadState"), "not-found");
     agent.credentials("dev-sso");
