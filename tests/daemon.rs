@@ -1,12 +1,10 @@
-//! Real `agentd`, real `agentctl`, real sockets and files in a temporary home, against the fake AWS on loopback. Unix
-//! only: signals, modes and Unix domain sockets are part of what is tested.
+//! Real `agentd`, real `agentctl`, real sockets and files in a temporary home, against the fake AWS on loopback.
+//! Most of it is for Unix: signals, modes and Unix domain sockets are part of what is tested.
 
 #[cfg(test)]
-#[cfg(unix)]
 mod support;
 
 #[cfg(test)]
-#[cfg(unix)]
 #[path = "daemon/agent.rs"]
 mod agent;
 #[cfg(test)]
@@ -42,7 +40,6 @@ mod kills;
 #[path = "daemon/life.rs"]
 mod life;
 #[cfg(test)]
-#[cfg(unix)]
 #[path = "daemon/main_job.rs"]
 mod main_job;
 #[cfg(test)]
@@ -53,6 +50,10 @@ mod memory;
 #[cfg(unix)]
 #[path = "daemon/peers.rs"]
 mod peers;
+#[cfg(test)]
+#[cfg(windows)]
+#[path = "daemon/pipe.rs"]
+mod pipe;
 #[cfg(test)]
 #[cfg(unix)]
 #[path = "daemon/rotations.rs"]

@@ -135,19 +135,17 @@ impl Launcher for Sibling<'_> {
         }
         let program = self.program()?;
         let mut command = Command::new(&program);
-        process::prepare_detached(&mut command);
-        command.arg("--detached").stdout(Stdio::piped()).env_clear().envs(inherited(self.vars));
+        command.arg("--detached").env_clear().envs(inherited(self.vars));
         if self.named {
             command.arg("--socket").arg(self.socket);
         }
-        let mut child = command.spawn().map_err(|e| {
+        let (stdout, mut child) = process::start_detached(&mut command).map_err(|e| {
             let message = format!("{} cannot be started: {e}", program.display());
             unreachable(message, "reinstall agentctl and agentd together")
         })?;
-        let stdout = child.stdout.take().ok_or_else(|| unreachable("agentd has no stdout", ""))?;
         match first_line(stdout, within) {
             Some(line) if line.trim().is_empty() => {
-                let end = child.try_wait().ok().flatten().map(|s| format!(" ({s})")).unwrap_or_default();
+                let end = child.ended().map(|s| format!(" ({s})")).unwrap_or_default();
                 Err(unreachable(format!("agentd ended before it was ready{end}"), look(&program)))
             }
             Some(line) => acknowledged(&line, &program),

@@ -93,7 +93,11 @@ impl Address {
         let state = environment.state_folder()?;
         let named = named.map(Path::to_owned).or_else(|| environment.get(SOCKET_VARIABLE).map(PathBuf::from));
         let socket = match named {
-            Some(pipe) => pipe,
+            Some(pipe) if super::windows::is_local_pipe(&pipe) => pipe,
+            Some(other) => {
+                let message = format!("{} is no name of a pipe on this machine", other.display());
+                return Err(Failure::new(FailureClass::Misconfigured, message, r"name one like \\.\pipe\my-agent"));
+            }
             None => {
                 let sid = super::windows::own_sid().map_err(|e| {
                     Failure::new(FailureClass::Transient, format!("the user's SID cannot be read: {e}"), "")

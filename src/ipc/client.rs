@@ -125,7 +125,7 @@ impl Client {
         let (client, deadline) = (self.clone(), Deadline::after(wait));
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let answer = super::windows::Conversation::open(&client.socket)
+            let answer = super::windows::Conversation::open(&client.socket, deadline)
                 .and_then(|mut c| exchange::run(&mut c, &request, client.max_body, deadline));
             let _ = sender.send(answer);
         });

@@ -1,22 +1,23 @@
 //! The Windows half: a named pipe that only our own user can open, and the question whose pipe it is.
 //!
 //! The pipe's security descriptor names our SID as its owner and as the only one with access. The client reads the
-//! owner back before it sends a byte: without that, somebody else could have made a pipe of that name first.
+//! owner back before it sends a byte: without that, somebody else could have made a pipe of that name first. Such a
+//! server learns who we are by our connecting, but cannot act in our name.
 
 #![expect(unsafe_code, reason = "the token's SID and the pipe's owner have no safe wrapper")]
 
 use std::ffi::c_void;
+use std::fs::File;
 use std::io;
-use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::fs::OpenOptionsExt;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::Path;
 use std::ptr::null_mut;
 use std::time::Duration;
 
-use interprocess::local_socket::traits::Stream as _;
-use interprocess::local_socket::{GenericFilePath, Stream, ToFsName};
 use interprocess::os::windows::security_descriptor::SecurityDescriptor;
 use widestring::{U16CStr, U16CString};
-use windows_sys::Win32::Foundation::LocalFree;
+use windows_sys::Win32::Foundation::{ERROR_PIPE_BUSY, LocalFree};
 use windows_sys::Win32::Security::Authorization::{ConvertSidToStringSidW, GetSecurityInfo, SE_KERNEL_OBJECT};
 use windows_sys::Win32::Security::{
     GetTokenInformation, OWNER_SECURITY_INFORMATION, PSID, TOKEN_QUERY, TOKEN_USER, TokenUser,
@@ -25,24 +26,32 @@ use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken}
 
 use super::client::ClientError;
 use super::exchange::Connection;
+use crate::platform::clock::Deadline;
+
+/// Between two tries while every instance of the pipe is taken.
+const STEP: Duration = Duration::from_millis(5);
 
 /// A connection to an agent of our own user.
-pub(super) struct Conversation(Stream);
+pub(super) struct Conversation(File);
 
 impl Conversation {
-    /// Connects and checks whose pipe it is. May wait as long as the pipe is busy.
-    pub(super) fn open(path: &Path) -> Result<Self, ClientError> {
+    /// Connects, trying until the deadline while every instance of the pipe is taken, and checks whose pipe it is.
+    pub(super) fn open(path: &Path, deadline: Deadline) -> Result<Self, ClientError> {
         let refused = |e: io::Error| ClientError::Refused { why: format!("{}: {e}", path.display()) };
-        let stream = connect(path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => ClientError::Absent,
-            _ => refused(e),
-        })?;
-        let Stream::NamedPipe(pipe) = &stream;
-        let owner = owner_of(pipe.as_handle().as_raw_handle()).map_err(refused)?;
+        let pipe = loop {
+            match connect(path) {
+                Ok(pipe) => break pipe,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(ClientError::Absent),
+                Err(e) if is_busy(&e) && deadline.remaining().is_none() => return Err(ClientError::TimedOut),
+                Err(e) if is_busy(&e) => std::thread::sleep(STEP),
+                Err(e) => return Err(refused(e)),
+            }
+        };
+        let owner = owner_of(pipe.as_raw_handle()).map_err(refused)?;
         if owner != own_sid().map_err(refused)? {
             return Err(ClientError::Refused { why: format!("{} is served by {owner}, not by you", path.display()) });
         }
-        Ok(Self(stream))
+        Ok(Self(pipe))
     }
 }
 
@@ -55,11 +64,7 @@ impl Connection for Conversation {
 
 impl io::Read for Conversation {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // A server that is done breaks the pipe: that is the end of the answer.
-        match self.0.read(buffer) {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(0),
-            other => other,
-        }
+        self.0.read(buffer)
     }
 }
 
@@ -73,13 +78,24 @@ impl io::Write for Conversation {
     }
 }
 
-/// Whether anybody listens there.
+/// Whether anybody listens there. Never waits: a pipe that is busy has somebody behind it.
 pub(super) fn is_alive(path: &Path) -> bool {
     !matches!(connect(path), Err(e) if e.kind() == io::ErrorKind::NotFound)
 }
 
-fn connect(path: &Path) -> io::Result<Stream> {
-    Stream::connect(path.to_fs_name::<GenericFilePath>()?)
+fn connect(path: &Path) -> io::Result<File> {
+    // SECURITY_IDENTIFICATION (winbase.h): by default the server could impersonate us.
+    File::options().read(true).write(true).security_qos_flags(0x0001_0000).open(path)
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    error.raw_os_error().and_then(|code| u32::try_from(code).ok()) == Some(ERROR_PIPE_BUSY)
+}
+
+/// Whether this names a pipe of this machine. Anything else would be a file, or a pipe of another machine.
+pub(super) fn is_local_pipe(path: &Path) -> bool {
+    let name = path.as_os_str().to_string_lossy().to_lowercase();
+    name.strip_prefix(r"\\.\pipe\").is_some_and(|name| !name.is_empty())
 }
 
 /// A security descriptor with our own user as owner and as the only one with access; nothing is inherited.

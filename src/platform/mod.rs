@@ -9,10 +9,12 @@
 //! | what time is it, and how long is left? | [`clock`] |
 //! | where do files of ours and of the AWS tools live? | [`home`] |
 //! | is this folder only ours? | [`folder`] |
-//! | who am I, who asked, how do I become a daemon? | [`process`] |
+//! | who am I, who asked, how do I become a daemon? | [`process`] (`detached` on Windows) |
 //! | what does the service manager want to know? | [`service`] |
 
 pub mod clock;
+#[cfg(windows)]
+mod detached;
 pub mod folder;
 pub mod home;
 pub mod process;

@@ -2,8 +2,11 @@
 //!
 //! Hardening is best effort: a limit that the system does not let us set is no reason not to start.
 
-use std::io;
+use std::io::{self, PipeReader};
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::process::Stdio;
+use std::process::{Command, ExitStatus};
 
 /// This process's id.
 #[must_use]
@@ -99,23 +102,54 @@ fn lock_memory() {
     }
 }
 
-/// The parent's half of starting a daemon: prepares a command whose process outlives the terminal and gets no
-/// descriptor of ours but those that the caller sets afterwards. The child's half is [`detach`].
-pub fn prepare_detached(command: &mut std::process::Command) {
-    use std::process::Stdio;
-
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+/// A process that was started to outlive this one.
+#[derive(Debug)]
+pub struct Detached {
     #[cfg(unix)]
-    command.current_dir("/");
+    child: std::process::Child,
     #[cfg(windows)]
-    {
-        // DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP (processthreadsapi.h): no console, no Ctrl-C of the parent's.
-        std::os::windows::process::CommandExt::creation_flags(command, 0x0000_0008 | 0x0000_0200);
+    child: super::detached::Child,
+}
+
+impl Detached {
+    /// How it ended; `None` while it runs.
+    #[must_use]
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        #[cfg(unix)]
+        return self.child.try_wait().ok().flatten();
+        #[cfg(windows)]
+        return self.child.ended();
     }
 }
 
-/// The child's half of starting a daemon: own session, current folder `/`, stdin from nowhere, stderr to the end of
-/// `log` (made 0600). stdout stays, so that the start can be acknowledged on it; then call [`release_stdout`].
+/// The parent's half of starting a daemon: a process that outlives the terminal and has no descriptor of ours but the
+/// pipe that is its stdout, whose other end is returned. The child's half is [`detach`].
+///
+/// Of the command only program, arguments and variables count. Clear the environment first: on Windows the child has
+/// the variables that the command names, and no other.
+///
+/// # Errors
+/// The program cannot be started.
+pub fn start_detached(command: &mut Command) -> io::Result<(PipeReader, Detached)> {
+    #[cfg(unix)]
+    {
+        let (reader, writer) = io::pipe()?;
+        command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::null()).current_dir("/");
+        let child = command.spawn();
+        // Our copy of the pipe's other end, without which its end would never be seen.
+        command.stdout(Stdio::null());
+        Ok((reader, Detached { child: child? }))
+    }
+    #[cfg(windows)]
+    {
+        let (reader, child) = super::detached::spawn(command)?;
+        Ok((reader, Detached { child }))
+    }
+}
+
+/// The child's half of starting a daemon: own session, a current folder that is in nobody's way (`/`; on Windows that of
+/// the program, which cannot be removed while it runs anyway), stdin from nowhere, stderr to the end of `log` (made
+/// 0600). stdout stays, so that the start can be acknowledged on it; then call [`release_stdout`].
 ///
 /// # Errors
 /// The log or `/dev/null` cannot be opened. Being a session leader already is no error.
@@ -134,8 +168,14 @@ pub fn detach(log: &Path) -> io::Result<()> {
         rustix::stdio::dup2_stdin(&nowhere)?;
         rustix::stdio::dup2_stderr(&log)?;
     }
-    #[cfg(not(unix))]
-    let _ = log;
+    #[cfg(windows)]
+    {
+        let log = std::fs::OpenOptions::new().append(true).create(true).open(log)?;
+        super::detached::take_stdin_and_stderr(log)?;
+        if let Some(folder) = executable()?.parent() {
+            std::env::set_current_dir(folder)?;
+        }
+    }
     Ok(())
 }
 
@@ -164,8 +204,10 @@ pub fn release_stdout() -> io::Result<()> {
     {
         let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
         rustix::stdio::dup2_stdout(&nowhere)?;
+        Ok(())
     }
-    Ok(())
+    #[cfg(windows)]
+    super::detached::release_stdout()
 }
 
 /// Programs that only run another one: they are not who asked.
@@ -304,16 +346,14 @@ mod tests {
     #[test]
     fn a_daemon_is_detached_and_hardened() {
         use std::os::unix::fs::MetadataExt;
-        use std::process::{Command, Stdio};
 
         let root = tempfile::tempdir().unwrap();
         let log = root.path().join("log");
         let mut command = Command::new(executable().unwrap());
         command.args(["--exact", "platform::process::tests::become_a_daemon", "--ignored", "--nocapture"]);
-        prepare_detached(&mut command);
-        command.env("TEST_LOG", &log).stdout(Stdio::piped());
-        let output = command.spawn().unwrap().wait_with_output().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
+        command.env("TEST_LOG", &log);
+        let (stdout, _child) = start_detached(&mut command).unwrap();
+        let said = io::read_to_string(stdout).unwrap();
         assert!(said.contains("ready\n") && !said.contains("to nobody"), "{said}");
         let logged = std::fs::read_to_string(&log).unwrap();
         assert!(logged.contains("true / Some(0) NotDumpable \"\""), "{logged}");

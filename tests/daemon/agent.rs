@@ -112,7 +112,8 @@ impl Agent {
     }
 
     pub(crate) fn config_toml(&self) -> PathBuf {
-        self.home.path().join(".config/agentctl/config.toml")
+        let folder = if cfg!(windows) { "AppData/Roaming" } else { ".config" };
+        self.home.path().join(folder).join("agentctl/config.toml")
     }
 
     pub(crate) fn write_settings(&self, text: &str) {

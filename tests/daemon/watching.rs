@@ -6,14 +6,16 @@ use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::agent::{ACCOUNT, AGENTD, Agent, LIMIT};
-use crate::support::clock::{eventually, instant, within};
-use crate::support::process::{self, Running};
+use crate::agent::{ACCOUNT, Agent, LIMIT};
+use crate::support::clock::{eventually, instant};
+use crate::support::process::Running;
+#[cfg(target_os = "linux")]
+use {
+    crate::agent::AGENTD, crate::support::clock::within, crate::support::process, serde_json::Value,
+    std::process::Command,
+};
 
 /// A change is noticed by then; the scan would take up to 30 s.
 const SOON: Duration = Duration::from_secs(5);

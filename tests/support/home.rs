@@ -37,7 +37,14 @@ impl TestHome {
         fs::write(home.aws_config(), "")?;
         let (url, refusing) = (fake.url(), fake.refusing_url());
         let path = home.path().to_owned();
-        home.set("HOME", path);
+        home.set("HOME", &path);
+        if cfg!(windows) {
+            home.set("USERPROFILE", &path);
+            home.set("APPDATA", path.join(r"AppData\Roaming"));
+            home.set("LOCALAPPDATA", path.join(r"AppData\Local"));
+            // Without it there are no sockets.
+            home.set("SYSTEMROOT", std::env::var_os("SYSTEMROOT").unwrap_or_default());
+        }
         home.set("PATH", std::env::var_os("PATH").unwrap_or_default());
         home.set("AGENTCTL_STATE_DIR", home.state_dir());
         home.set("AWS_EC2_METADATA_DISABLED", "true");

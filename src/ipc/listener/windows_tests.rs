@@ -31,3 +31,15 @@ async fn a_client_and_a_server_meet_over_the_pipe() {
     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
     assert_eq!(&asking.join().unwrap().unwrap().body[..], b"ok");
 }
+
+#[test]
+fn only_a_pipe_of_this_machine_is_a_socket() {
+    let environment: Environment = [("AGENTCTL_STATE_DIR", r"C:\state")].into_iter().collect();
+    let resolve = |name: &str| Address::resolve(&environment, Some(name.as_ref()));
+    assert_eq!(resolve(r"\\.\PIPE\mine").unwrap().socket().to_str(), Some(r"\\.\PIPE\mine"));
+    for name in [r"C:\state\agent.sock", r"\\server\pipe\mine", r"\\.\pipe\", r"\\.\C:"] {
+        let failure = resolve(name).unwrap_err();
+        assert_eq!(failure.class, FailureClass::Misconfigured);
+        assert!(failure.message.ends_with("is no name of a pipe on this machine"), "{failure:?}");
+    }
+}
