@@ -75,8 +75,8 @@ fn killed_at(call: &str, n: usize) -> bool {
     next.finish(LIMIT);
     assert_eq!(names_in(&agent.home.sso_cache()), [file.file_name().unwrap().to_str().unwrap()], "{call} {n}");
     let notes = names_in(&agent.home.state_dir());
-    let ours = |name: &&String| *name == "state.json" || name.ends_with(".lock");
-    assert!(notes.iter().all(|name| ours(&name)), "{call} {n}: {notes:?}");
+    let known = |name: &String| ["audit.jsonl", "state.json"].contains(&name.as_str()) || name.ends_with(".lock");
+    assert!(notes.iter().all(known), "{call} {n}: {notes:?}");
     killed
 }
 

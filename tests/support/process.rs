@@ -101,6 +101,17 @@ impl Running {
     }
 
     /// Whether it still runs.
+    #[cfg(unix)]
+    pub fn is_running(&mut self) -> bool {
+        use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+        // Not waited for yet: the number of its group, which is killed at the end, must not be another's by then.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(waitid(WaitId::Pid(Pid::from_child(&self.child)), options), Ok(None))
+    }
+
+    /// Whether it still runs.
+    #[cfg(not(unix))]
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
