@@ -25,6 +25,8 @@ use crate::platform::process;
 
 /// Grants that wait to be written.
 const QUEUE: usize = 1_024;
+/// A grant waits this long for others: who was given something goes on at once, and needs the processor more.
+const GATHERING: Duration = Duration::from_millis(50);
 /// Grants that are written at a time: however long, they fit into one file.
 const BATCH: usize = 256;
 /// Who reads the log wants the grants of a moment ago too, if they can be written in this time.
@@ -192,6 +194,7 @@ fn text(path: &Path) -> String {
 async fn write_down(file: AuditFile, mut waiting: mpsc::Receiver<Message>, losses: Arc<Mutex<Losses>>) {
     let mut messages = Vec::new();
     while waiting.recv_many(&mut messages, BATCH).await > 0 {
+        gather(&mut waiting, &mut messages).await;
         let (mut grants, mut flushed) = (Vec::new(), Vec::new());
         for message in messages.drain(..) {
             match message {
@@ -210,6 +213,19 @@ async fn write_down(file: AuditFile, mut waiting: mpsc::Receiver<Message>, losse
             let _ = done.send(());
         }
     }
+}
+
+/// Waits for what comes next, but not if somebody waits for what is there.
+async fn gather(waiting: &mut mpsc::Receiver<Message>, messages: &mut Vec<Message>) {
+    let more = async {
+        while messages.len() < BATCH && !messages.iter().any(|m| matches!(m, Message::Flush(_))) {
+            if waiting.recv_many(messages, BATCH - messages.len()).await == 0 {
+                return;
+            }
+        }
+    };
+    // What came until then is written.
+    let _ = timeout(GATHERING, more).await;
 }
 
 impl Losses {

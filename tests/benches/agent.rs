@@ -22,6 +22,8 @@ fn main() {
 
 #[cfg(unix)]
 mod unix {
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
     use std::fs;
     use std::io;
     use std::path::{Path, PathBuf};
@@ -287,7 +289,7 @@ mod unix {
             "idle with 10 profiles: RSS {:.1} MiB, {} threads, {} wake-ups in {} s",
             after.rss_kib as f64 / 1024.0,
             after.threads,
-            after.switches - before.switches,
+            after.switches_since(&before),
             IDLE.as_secs()
         );
     }
@@ -295,10 +297,17 @@ mod unix {
     struct Process {
         rss_kib: usize,
         threads: usize,
-        switches: usize,
+        /// By thread.
+        switches: BTreeMap<OsString, usize>,
     }
 
     impl Process {
+        /// Of the threads that lived at both times.
+        fn switches_since(&self, before: &Self) -> usize {
+            let since = |(thread, now): (&OsString, &usize)| Some(now - before.switches.get(thread)?);
+            self.switches.iter().filter_map(since).sum()
+        }
+
         fn look(pid: u32) -> Option<Self> {
             let number = |text: &str, key: &str| {
                 let line = text.lines().find_map(|l| l.strip_prefix(key))?;
@@ -307,9 +316,10 @@ mod unix {
             let rss_kib = number(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")?;
             let tasks: Vec<_> = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten().collect();
             let switches = tasks.iter().filter_map(|task| {
-                number(&fs::read_to_string(task.path().join("status")).ok()?, "voluntary_ctxt_switches:")
+                let status = fs::read_to_string(task.path().join("status")).ok()?;
+                Some((task.file_name(), number(&status, "voluntary_ctxt_switches:")?))
             });
-            Some(Self { rss_kib, threads: tasks.len(), switches: switches.sum() })
+            Some(Self { rss_kib, threads: tasks.len(), switches: switches.collect() })
         }
     }
 
