@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_credential_agent::ipc::client::Client;
@@ -18,11 +18,15 @@ use crate::support::process::{self, Running};
 
 const SYSTEMD: &str = "/lib/systemd/systemd";
 
+/// Managers of one user share a control group, and would end each other's services: one at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// A user manager with our units, and the agent's home as its user's.
 struct Manager {
     agent: Agent,
     runtime: PathBuf,
     manager: Option<Running>,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Manager {
@@ -41,6 +45,7 @@ impl Manager {
 
     /// `None`, with a word why, where no user manager can be run.
     fn start() -> Option<Self> {
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let mut agent = Agent::new();
         let runtime = agent.home.path().join("run");
         fs::create_dir(&runtime).unwrap();
@@ -55,7 +60,7 @@ impl Manager {
         let script = format!("mount -t tmpfs tmpfs /run/systemd && mkdir /run/systemd/system && exec {SYSTEMD} --user");
         command.args(["--mount", "--fork", "--kill-child", "sh", "-c", &script]);
         let mut manager = Running::start(command);
-        let mut this = Self { agent, runtime, manager: None };
+        let mut this = Self { agent, runtime, manager: None, _alone: alone };
         let up = within(Duration::from_secs(20), || {
             (!manager.is_running() || this.systemctl(&["show", "--value", "-p", "SystemState"]).starts_with("running"))
                 .then_some(())
