@@ -81,7 +81,7 @@ fn a_life_of_renewals_shows_no_secret() {
     for format in ["claude", "process", "env", "fish", "powershell", "json"] {
         agent.ctl(&["export", "--profile", "dev-sso", "--format", format, "-v"]).expect_success();
     }
-    eventually("both kinds were renewed", LIMIT, || (agent.tokens() >= 2 && agent.roles() >= 3).then_some(()));
+    eventually("both kinds were renewed", LIMIT * 3, || (agent.tokens() >= 2 && agent.roles() >= 3).then_some(()));
     look_around(&agent);
     scan_agentd(&agent);
     let log = log(&agent);
