@@ -10,7 +10,7 @@
 //! |---|---|
 //! | when does a refresh start? | [`schedule`] |
 //! | what does this failure mean? | [`classify`], [`failure`] |
-//! | who waits, who is answered, what runs? | [`broker`], [`node`], [`waiters`] |
+//! | who waits, who is answered, what runs? | [`broker`], [`node`], [`waiters`], [`pulls`] |
 //! | what is special about an SSO session or a role? | [`session`], [`role`] |
 //! | what do all users of one portal share? | [`portal`] |
 //! | what time is it at AWS? | [`server_clock`] |
@@ -23,6 +23,7 @@ pub mod credential;
 pub mod failure;
 pub mod node;
 pub mod portal;
+pub mod pulls;
 pub mod role;
 pub mod schedule;
 pub mod secret;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::broker::Course;
 use super::credential::Credential;
 use super::failure::{Disposition, Failure, FailureClass};
+use super::pulls::Pulls;
 use super::role::RoleState;
 use super::schedule::{self, Window};
 use super::session::SessionState;
@@ -187,12 +188,8 @@ pub struct Node {
     pub by_hand_at: Tick,
     /// Who waits.
     pub waiters: Waiters,
-    /// Dependents that wait for this entry's credential.
-    pub pulled_by: BTreeSet<NodeId>,
-    /// When the first of what they hold ends, as they last said; never later than that.
-    pub pulled_until: Option<Timestamp>,
-    /// Those of them for which a caller waits with nothing valid in hand, as they last said.
-    pub pulled_urgently_by: BTreeSet<NodeId>,
+    /// Dependents that wait for this entry's credential: those whose course is [`Course::Behind`].
+    pub pulls: Pulls,
     /// When it was last asked for.
     pub demanded_at: Option<Tick>,
     /// The lifetime of the last credential, where it was known; remembered when that has ended.
@@ -211,6 +208,8 @@ pub struct Node {
     pub wake: Option<Tick>,
     /// What it is doing about its credential, as last settled.
     pub course: Course,
+    /// Whether its portal lists it among those that failed, as last settled.
+    pub listed_as_troubled: bool,
     /// Credentials ever held.
     pub generations: u64,
     /// What its kind adds.
@@ -236,9 +235,7 @@ impl Node {
             owed: None,
             by_hand_at: Tick::default(),
             waiters: Waiters::new(),
-            pulled_by: BTreeSet::new(),
-            pulled_urgently_by: BTreeSet::new(),
-            pulled_until: None,
+            pulls: Pulls::default(),
             demanded_at: None,
             usual_life: None,
             always: false,
@@ -248,6 +245,7 @@ impl Node {
             pursued_since: None,
             wake: None,
             course: Course::Idle,
+            listed_as_troubled: false,
             generations: 0,
             special,
         }
@@ -295,7 +293,7 @@ impl Node {
     /// Why a fetch is wanted now, if one is: the strongest reason. `kept`: renewed without anybody asking.
     #[must_use]
     pub fn wants(&self, server_now: Timestamp, kept: bool) -> Option<Why> {
-        let asked = !self.waiters.is_empty() || !self.pulled_by.is_empty();
+        let asked = !self.waiters.is_empty() || !self.pulls.is_empty();
         let by_state = match self.valid(server_now) {
             None => (asked || kept).then_some(Why::Missing),
             Some((held, left)) if left <= held.window.mandatory_below && (asked || kept) => Some(Why::Ending),
@@ -382,7 +380,7 @@ impl Node {
     #[must_use]
     pub fn at_stake_until(&self, server_now: Timestamp) -> Option<Timestamp> {
         let own = self.valid(server_now).map(|(held, _)| held.credential.expires_at());
-        own.or(self.pulled_until).filter(|end| *end > server_now)
+        own.or_else(|| self.pulls.first_end_after(server_now))
     }
 
     /// The way to AWS works again.

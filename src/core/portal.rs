@@ -153,6 +153,8 @@ pub struct Portal {
     pub waiting: BTreeSet<NodeId>,
     /// Entries that wait for the outcome of another one's attempt.
     pub watching: BTreeSet<NodeId>,
+    /// Entries whose last attempt failed.
+    pub troubled: BTreeSet<NodeId>,
 }
 
 impl Portal {

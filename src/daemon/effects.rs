@@ -74,7 +74,7 @@ impl Effects {
         self.looked.notify_one();
         tokio::spawn(async move {
             watcher.look_at_all().await;
-            tokens.store_unsaved().await;
+            tokens.retry_disk().await;
         });
     }
 

@@ -115,7 +115,7 @@ async fn status(State(api): State<Arc<Api>>, query: Result<Query<v1::StatusQuery
     api.configuration.look(api.desk.broker());
     api.watcher.look_at_all().await;
     // So does who has made room. A disk that hangs is not waited for.
-    let _ = tokio::time::timeout(UNSAVED_WAIT, api.tokens.store_unsaved()).await;
+    let _ = tokio::time::timeout(UNSAVED_WAIT, api.tokens.retry_disk()).await;
     if let Some(after) = query.after {
         let wait = query.wait.map_or(STATUS_WAIT, Duration::from_millis).min(STATUS_WAIT);
         let mut revision = api.revision.clone();
@@ -249,7 +249,7 @@ async fn shutdown(State(api): State<Arc<Api>>, body: Bytes) -> Response {
         return error(StatusCode::CONFLICT, FailureClass::Transient, why, "");
     }
     if !force {
-        api.tokens.store_unsaved().await;
+        api.tokens.retry_disk().await;
         if let Some(lost) = api.tokens.findings().first() {
             let message = format!("{}, so ending now would lose the session", lost.message);
             let fix = "make room, or make the folder writable; or else: agentctl daemon stop --force";

@@ -224,7 +224,7 @@ impl Reception {
             welcome(arrival, &self.connections);
         }
         // Our successor starts as soon as the lock is free, and knows what the files say.
-        engine.tokens.store_unsaved().await;
+        engine.tokens.retry_disk().await;
         drop(self.listener);
         if tokio::time::timeout(ANSWERED, self.connections.finish()).await.is_err() {
             // Waiters whose answer will not come any more are told so.

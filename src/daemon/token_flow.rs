@@ -69,6 +69,8 @@ pub struct TokenFlow {
     state: StateFile,
     clock: Clock,
     unsaved: Arc<Mutex<Vec<Unsaved>>>,
+    /// A session that could not be locked when it was last tried, and why: then none can.
+    unlockable: Arc<Mutex<Option<(RefreshFiles, Failure)>>>,
     /// Renewals under way.
     open: watch::Sender<usize>,
     /// The process is about to end: no further call is begun.
@@ -102,7 +104,14 @@ impl TokenFlow {
     /// `state` keeps our own notes, in the folder of the locks.
     #[must_use]
     pub fn new(state: StateFile, clock: Clock) -> Self {
-        Self { state, clock, unsaved: Arc::default(), open: watch::Sender::new(0), ending: Arc::default() }
+        Self {
+            state,
+            clock,
+            unsaved: Arc::default(),
+            unlockable: Arc::default(),
+            open: watch::Sender::new(0),
+            ending: Arc::default(),
+        }
     }
 
     /// Reads a session's token file, after settling what a killed agent may have left behind.
@@ -138,6 +147,10 @@ impl TokenFlow {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn unlockable(&self) -> MutexGuard<'_, Option<(RefreshFiles, Failure)>> {
+        self.unlockable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn files(&self, session: &SsoSession, world: &World) -> RefreshFiles {
         RefreshFiles::new(TokenCache::new(world, session, Pauses::real()), self.state.clone())
     }
@@ -148,7 +161,7 @@ impl TokenFlow {
         // The sender is ours, so it cannot be gone.
         let _ = self.open.subscribe().wait_for(|n| *n == 0).await;
         // What could not be written before perhaps can be now.
-        self.store_unsaved().await;
+        self.retry_disk().await;
         for finding in self.findings() {
             warn!(cause = finding.message, "lost with this process");
         }
@@ -185,12 +198,22 @@ impl TokenFlow {
             Some(Begin::NoGrant) => (not_sent(FailureClass::NeedsLogin, NO_GRANT), None),
             Some(Begin::Refused) => (not_sent(FailureClass::NeedsLogin, REFUSED), None),
             Some(Begin::Unusable(failure)) => (Outcome::NotSent(failure), None),
+            Some(Begin::Unlockable(failure)) => {
+                *self.unlockable() = Some((files, failure.clone()));
+                (Outcome::NotSent(failure), None)
+            }
             Some(Begin::Call(refresh)) => self.call(aws, session, files, refresh).await,
         }
     }
 
-    /// Tries again to store what lives in memory alone.
-    pub async fn store_unsaved(&self) {
+    /// Tries again what the disk did not allow: to lock, and to store what lives in memory alone.
+    pub async fn retry_disk(&self) {
+        let unlockable = self.unlockable().as_ref().map(|(files, _)| files.clone());
+        if let Some(files) = unlockable
+            && let Some(checked) = blocking(move || files.check_lock().map_err(|failure| (files, failure))).await
+        {
+            *self.unlockable() = checked.err();
+        }
         let waiting: Vec<_> = self.unsaved().iter().map(|u| (u.files.clone(), Arc::clone(&u.token))).collect();
         for (files, token) in waiting {
             let to_store = Arc::clone(&token);
@@ -202,7 +225,7 @@ impl TokenFlow {
         }
     }
 
-    /// What lives in memory alone.
+    /// What lives in memory alone, and what stands in the way of renewing.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         let finding = |u: &Unsaved| {
@@ -212,7 +235,10 @@ impl TokenFlow {
                 "make room, or make the folder writable: it is tried again every 30 s",
             )
         };
-        self.unsaved().iter().map(finding).collect()
+        let unlockable = self.unlockable().as_ref().map(|(_, why)| {
+            Finding::new("state-not-writable", format!("no session can be renewed: {}", why.message), &why.fix)
+        });
+        self.unsaved().iter().map(finding).chain(unlockable).collect()
     }
 
     fn stored(&self, files: RefreshFiles, stored: Option<Stored>) -> Outcome {

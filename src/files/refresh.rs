@@ -1,7 +1,7 @@
 //! One renewal of an SSO token, as a sequence that the daemon drives (the rotated-token protocol).
 //!
 //! ```text
-//! RefreshFiles::begin ─┬─▶ Adopted / LoggedOut / NoGrant / Refused / Unusable
+//! RefreshFiles::begin ─┬─▶ Adopted / LoggedOut / NoGrant / Refused / Unusable / Unlockable
 //!                      └─▶ Call(refresh) ── the daemon calls CreateToken with refresh.grant() ──┐
 //!        ┌──────────────────┬──────────────────────────┬──────────────────────┬─────────────────┘
 //!   finish_success   finish_invalid_grant       finish_unknown          finish_failed
@@ -48,8 +48,10 @@ pub enum Begin {
     NoGrant,
     /// AWS refused every refresh token that there is; they are not sent again.
     Refused,
-    /// The files or the lock are in a bad way; nothing was sent.
+    /// The files are in a bad way, or another agent is at work; nothing was sent.
     Unusable(Failure),
+    /// The state folder has no place for the lock, so nothing was sent: no session can be renewed until that changes.
+    Unlockable(Failure),
     /// Call CreateToken with [`Refresh::grant`], then finish.
     Call(Box<Refresh>),
 }
@@ -126,7 +128,8 @@ impl RefreshFiles {
         }
         let lock = match self.lock(&self.cache.pauses().locked) {
             Ok(lock) => lock,
-            Err(failure) => return Begin::Unusable(failure),
+            Err(NoLock::Busy(failure)) => return Begin::Unusable(failure),
+            Err(NoLock::Impossible(failure)) => return Begin::Unlockable(failure),
         };
         token_store::recover(&self.cache);
         let (on_disk, seen) = match self.judge(held) {
@@ -163,7 +166,7 @@ impl RefreshFiles {
     pub fn store_again(&self, token: &Arc<SsoToken>) -> Stored {
         match self.lock(&self.cache.pauses().locked) {
             Ok(_lock) => token_store::store(&self.cache, Before::default(), token),
-            Err(failure) => Stored::MemoryOnly(Arc::clone(token), failure),
+            Err(why) => Stored::MemoryOnly(Arc::clone(token), why.into()),
         }
     }
 
@@ -187,18 +190,27 @@ impl RefreshFiles {
         }
     }
 
-    fn lock(&self, pauses: &[std::time::Duration]) -> Result<Lock, Failure> {
-        folder::ensure_private(self.state.folder())?;
+    /// Why this session cannot be locked, whoever holds the lock now.
+    ///
+    /// # Errors
+    /// As [`Begin::Unlockable`].
+    pub fn check_lock(&self) -> Result<(), Failure> {
+        match self.lock(&[]) {
+            Ok(_) | Err(NoLock::Busy(_)) => Ok(()),
+            Err(NoLock::Impossible(failure)) => Err(failure),
+        }
+    }
+
+    fn lock(&self, pauses: &[std::time::Duration]) -> Result<Lock, NoLock> {
+        folder::ensure_private(self.state.folder()).map_err(NoLock::Impossible)?;
         let path = self.lock_path();
-        Lock::acquire(&path, pauses).map_err(|e| {
-            let (why, fix) = match e {
-                LockError::Busy => ("another agent is renewing this SSO session".to_owned(), ""),
-                LockError::Io(e) => (
-                    format!("{} cannot be locked: {e}", path.display()),
-                    "make room, or make its folder writable: no session is renewed without its lock",
-                ),
-            };
-            Failure::new(FailureClass::Transient, why, fix)
+        let failure = |why: String, fix| Failure::new(FailureClass::Transient, why, fix);
+        Lock::acquire(&path, pauses).map_err(|e| match e {
+            LockError::Busy => NoLock::Busy(failure("another agent is renewing this SSO session".to_owned(), "")),
+            LockError::Io(e) => {
+                let fix = "make room, or make its folder writable: no session is renewed without its lock";
+                NoLock::Impossible(failure(format!("{} cannot be locked: {e}", path.display()), fix))
+            }
         })
     }
 
@@ -210,6 +222,21 @@ impl RefreshFiles {
         let digest = Sha256::digest(real.as_os_str().as_encoded_bytes());
         let name: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
         self.state.folder().join(format!("refresh-{name}.lock"))
+    }
+}
+
+/// Why there is no lock.
+#[derive(Debug)]
+enum NoLock {
+    Busy(Failure),
+    Impossible(Failure),
+}
+
+impl From<NoLock> for Failure {
+    fn from(why: NoLock) -> Self {
+        match why {
+            NoLock::Busy(failure) | NoLock::Impossible(failure) => failure,
+        }
     }
 }
 

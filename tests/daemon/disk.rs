@@ -131,7 +131,7 @@ fn a_start_on_a_full_disk_serves() {
     agent.credentials("dev-sso");
     eventually("status says what is wrong", LIMIT, || {
         let status = agent.status().to_string();
-        (status.contains("token-not-stored") || status.contains("cannot be locked")).then_some(())
+        (status.contains("token-not-stored") || status.contains("state-not-writable")).then_some(())
     });
     disk.make_room();
     agent.ctl(&["daemon", "stop"]).expect_success();
@@ -191,7 +191,7 @@ fn folders_that_cannot_be_written_cost_nothing() {
     };
     // Without the state folder there is no lock, and so no renewal whose outcome could be lost.
     for (what, change, told) in
-        [("the cache folder", cache_only, "token-not-stored"), ("the whole home", all, "cannot be locked")]
+        [("the cache folder", cache_only, "token-not-stored"), ("the whole home", all, "state-not-writable")]
     {
         let agent = agent();
         hand_over(&agent);

@@ -180,6 +180,7 @@ impl Broker {
             portal.forget(id);
             portal.waiting.remove(&id);
             portal.watching.remove(&id);
+            portal.troubled.remove(&id);
         }
         let Some(node) = self.nodes.remove(&id) else { return };
         self.index.remove(&node.chain);
@@ -195,8 +196,7 @@ impl Broker {
         if let Some(upstream) = node.upstream {
             if let Some(upstream) = self.nodes.get_mut(&upstream) {
                 upstream.dependents.remove(&id);
-                upstream.pulled_by.remove(&id);
-                upstream.pulled_urgently_by.remove(&id);
+                upstream.pulls.remove(id);
             }
             self.drop_unnamed(upstream);
         }

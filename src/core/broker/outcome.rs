@@ -317,15 +317,11 @@ impl Broker {
 
     /// The portal works again: entries that failed on the way to it try again soon.
     fn hurry_portal_of(&mut self, id: NodeId, now: Moment) {
-        let portal_of = |n: &Node| n.chain.session().map(PortalKey::from);
-        let Some(portal) = self.nodes.get(&id).map(portal_of) else { return };
-        let same: Vec<_> = self
-            .nodes
-            .iter()
-            .filter(|(other, n)| **other != id && n.trouble.is_some() && portal_of(n) == portal)
-            .map(|(other, _)| *other)
-            .collect();
-        for other in same {
+        let Some(portal) = self.portal_of(id) else { return };
+        for other in portal.troubled.clone() {
+            if other == id {
+                continue;
+            }
             let (server_now, kept) = (self.time_for(other, now), self.is_kept(other, now.tick));
             if let Some(node) = self.nodes.get_mut(&other) {
                 node.hurry(other, now);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::demand::not_served;
-use super::{Broker, Course, Paused};
+use super::settle::Standing;
+use super::{Broker, Paused};
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::node::{Node, NodeId, Retry, Trouble};
 use crate::core::session;
@@ -97,14 +98,14 @@ impl View<'_> {
     }
 
     fn state(&self, node: &Node) -> State {
-        match (node.valid(self.server_now), &node.course) {
+        match (node.valid(self.server_now), self.broker.standing(node)) {
             (Some(_), _) if node.trouble.is_some() => State::Failing,
-            (Some(_), Course::Blocked(..)) => State::Failing,
+            (Some(_), Standing::Blocked(..)) => State::Failing,
             (Some(_), _) => State::Valid,
-            (None, Course::Working(_)) => State::Fetching,
-            (None, Course::Blocked(..)) => State::Failed,
-            (None, Course::Idle) if node.trouble.is_some() => State::Failed,
-            (None, Course::Idle) => State::Idle,
+            (None, Standing::Working(_)) => State::Fetching,
+            (None, Standing::Blocked(..)) => State::Failed,
+            (None, Standing::Idle) if node.trouble.is_some() => State::Failed,
+            (None, Standing::Idle) => State::Idle,
         }
     }
 
@@ -128,13 +129,15 @@ impl View<'_> {
 
     fn next(&self, id: NodeId, node: &Node) -> Option<NextStep> {
         let step = |at, what: &str| Some(NextStep { at, what: what.to_owned() });
-        match &node.course {
-            Course::Working(_) => return step(self.server_now, "renewing"),
-            Course::Blocked(_, Some(at)) => return step(self.at(*at), "retry"),
-            Course::Blocked(_, None) | Course::Idle => {}
-        }
-        if let (Some(at), Course::Idle) = (self.refresh_at(id, node), &node.course) {
-            return step(at.max(self.server_now), "renew");
+        match self.broker.standing(node) {
+            Standing::Working(_) => return step(self.server_now, "renewing"),
+            Standing::Blocked(_, Some(at)) => return step(self.at(at), "retry"),
+            Standing::Blocked(_, None) => {}
+            Standing::Idle => {
+                if let Some(at) = self.refresh_at(id, node) {
+                    return step(at.max(self.server_now), "renew");
+                }
+            }
         }
         let (held, _) = node.valid(self.server_now)?;
         step(held.credential.expires_at(), "ends")
@@ -143,8 +146,8 @@ impl View<'_> {
     /// The failure that matters to a reader: the entry's own, or what it is blocked by.
     fn last_failure(&self, node: &Node) -> Option<FailureStatus> {
         let own = node.trouble.as_ref().map(|t| self.trouble(t));
-        let blocked = match &node.course {
-            Course::Blocked(failure, _) if !matches!(&own, Some(o) if o.failure == *failure) => Some(FailureStatus {
+        let blocked = match self.broker.standing(node) {
+            Standing::Blocked(failure, _) if !matches!(&own, Some(o) if o.failure == *failure) => Some(FailureStatus {
                 failure: failure.clone(),
                 at: node.pursued_since.map_or(self.server_now, |t| self.at(t)),
                 count: 1,
@@ -342,12 +345,12 @@ impl View<'_> {
             let since = span(self.now.tick.since(flight.began));
             return format!("fetching since {since}: {}", flight.why.words());
         }
-        match &node.course {
-            Course::Idle => "nothing: no renewal is due".to_owned(),
-            Course::Working(Some(at)) => format!("starts in {} (pace)", span(at.since(self.now.tick))),
-            Course::Working(None) => "waiting for its session or for another try at the portal".to_owned(),
-            Course::Blocked(_, Some(at)) => format!("backing off for {}", span(at.since(self.now.tick))),
-            Course::Blocked(_, None) => "waiting for something to change".to_owned(),
+        match self.broker.standing(node) {
+            Standing::Idle => "nothing: no renewal is due".to_owned(),
+            Standing::Working(Some(at)) => format!("starts in {} (pace)", span(at.since(self.now.tick))),
+            Standing::Working(None) => "waiting for its session or for another try at the portal".to_owned(),
+            Standing::Blocked(_, Some(at)) => format!("backing off for {}", span(at.since(self.now.tick))),
+            Standing::Blocked(_, None) => "waiting for something to change".to_owned(),
         }
     }
 

@@ -1,14 +1,14 @@
 //! One entry is brought to rest: is a fetch wanted, may it start, who is answered, when to look again.
 
 use super::{Action, Broker, Fetch, Paused};
+use crate::core::credential::Credential;
 use crate::core::failure::{Failure, FailureClass};
-use crate::core::node::{Flight, FlightId, NodeId, Pressure, Special, Why};
+use crate::core::node::{Flight, FlightId, Node, NodeId, Pressure, Special, Why};
 use crate::core::portal::{Asker, Gate, Service};
 use crate::core::schedule;
 use crate::core::session;
 use crate::core::time::{Moment, Tick, Timestamp};
 use crate::core::waiters::{Answer, Fate, Offer};
-use crate::core::{credential::Credential, node::Node};
 
 /// What an entry is doing about its credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,13 +20,17 @@ pub enum Course {
     Working(Option<Tick>),
     /// A fetch is wanted and cannot start, for this reason, until then or until an event.
     Blocked(Failure, Option<Tick>),
+    /// A fetch is wanted and waits for the upstream's credential: it stands as the upstream does, and is settled when
+    /// that changes.
+    Behind,
 }
 
-/// What an upstream offers to those who are fetched with its credential.
-enum Supply {
-    Ready(Credential, u64),
-    Pending,
-    Failed(Failure, Option<Tick>),
+/// What a course comes to, with the upstream's looked up where that decides.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Standing<'a> {
+    Idle,
+    Working(Option<Tick>),
+    Blocked(&'a Failure, Option<Tick>),
 }
 
 impl Broker {
@@ -38,18 +42,40 @@ impl Broker {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let waited_for = !matches!(course, Course::Idle);
         node.pursued_since = if waited_for { node.pursued_since.or(Some(now.tick)) } else { None };
+        let behind = course == Course::Behind;
         node.course = course;
+        if !behind {
+            self.stop_pulling(id, now);
+        }
         let next_answer = self.answer_waiters(id, now, server_now);
+        if behind {
+            self.calm_upstream(id, now);
+        }
+        self.list_trouble(id);
         self.plan_wake(id, next_answer, now, server_now);
+    }
+
+    /// What an entry's course comes to.
+    pub(super) fn standing<'a>(&'a self, node: &'a Node) -> Standing<'a> {
+        match &node.course {
+            Course::Idle => Standing::Idle,
+            Course::Working(at) => Standing::Working(*at),
+            Course::Blocked(failure, at) => Standing::Blocked(failure, *at),
+            Course::Behind => match node.upstream.and_then(|up| self.nodes.get(&up)).map(|up| self.standing(up)) {
+                Some(blocked @ Standing::Blocked(..)) => blocked,
+                Some(Standing::Idle | Standing::Working(_)) | None => Standing::Working(None),
+            },
+        }
     }
 
     /// The time by which an entry's credential is judged. Role credentials are handed out, so they count as ended as
     /// soon as they may have; a token is only ever sent to AWS, so it counts as living as long as it may.
     pub(super) fn time_for(&self, id: NodeId, now: Moment) -> Timestamp {
-        match self.nodes.get(&id) {
-            Some(node) if node.session().is_some() => self.clock.earliest(now),
-            _ => self.clock.now(now),
-        }
+        self.nodes.get(&id).map_or_else(|| self.clock.now(now), |node| self.time_of(node, now))
+    }
+
+    fn time_of(&self, node: &Node, now: Moment) -> Timestamp {
+        if node.session().is_some() { self.clock.earliest(now) } else { self.clock.now(now) }
     }
 
     /// Settles the entries before this one: being asked for, it keeps them too.
@@ -61,17 +87,23 @@ impl Broker {
         }
     }
 
-    /// Settles an entry whose credential or prospects changed, then everything that waits for it.
+    /// Settles an entry whose credential or prospects changed, then those who wait for it and are concerned: everyone
+    /// if there is something to be had now, else those who have an answer to give.
     pub(super) fn settle_with_dependents(&mut self, id: NodeId, now: Moment) {
         self.settle(id, now);
-        let pulled = self.nodes.get_mut(&id).map(|n| {
-            n.pulled_urgently_by.clear();
-            n.pulled_until = None;
-            std::mem::take(&mut n.pulled_by)
-        });
-        for dependent in pulled.unwrap_or_default() {
+        let Some(node) = self.nodes.get(&id) else { return };
+        let ready = self.supply(node, now).is_some();
+        let concerned = |dependent: &NodeId| {
+            ready || self.nodes.get(dependent).is_some_and(|d| !d.waiters.is_empty() || d.forced.is_some())
+        };
+        let concerned: Vec<NodeId> = node.pulls.dependents().filter(|d| concerned(d) || self.is_pulled(*d)).collect();
+        for dependent in concerned {
             self.settle_with_dependents(dependent, now);
         }
+    }
+
+    fn is_pulled(&self, id: NodeId) -> bool {
+        self.nodes.get(&id).is_some_and(|n| !n.pulls.is_empty())
     }
 
     /// Role credentials that ended are wiped. A session's token stays: its refresh grant may outlive it.
@@ -115,7 +147,6 @@ impl Broker {
             return Course::Working(None);
         }
         let Some(why) = node.wants(server_now, kept) else {
-            self.stop_pulling(id);
             return Course::Idle;
         };
         if let Some((failure, at)) = self.obstacle(id, why, now, server_now) {
@@ -163,7 +194,7 @@ impl Broker {
     fn is_urgent(&self, id: NodeId, now: Moment) -> bool {
         self.nodes.get(&id).is_some_and(|node| {
             node.valid(self.time_for(id, now)).is_none()
-                && !(node.waiters.is_empty() && node.pulled_urgently_by.is_empty())
+                && (!node.waiters.is_empty() || node.pulls.is_urgent())
         })
     }
 
@@ -177,10 +208,9 @@ impl Broker {
     fn approach(&mut self, id: NodeId, why: Why, now: Moment) -> Course {
         let supply = match self.nodes.get(&id).and_then(|n| n.upstream) {
             None => None,
-            Some(upstream) => match self.supply(upstream, id, why, now) {
-                Supply::Ready(credential, generation) => Some((credential, generation)),
-                Supply::Pending => return Course::Working(None),
-                Supply::Failed(failure, at) => return Course::Blocked(failure, at),
+            Some(upstream) => match self.pull(upstream, id, why, now) {
+                None => return Course::Behind,
+                supply => supply,
             },
         };
         let Some(node) = self.nodes.get(&id) else { return Course::Idle };
@@ -212,7 +242,6 @@ impl Broker {
         service: Service,
         now: Moment,
     ) -> Course {
-        self.stop_pulling(id);
         if let Some(portal) = self.portal_of(id) {
             portal.started(id, service, now.tick);
         }
@@ -241,37 +270,36 @@ impl Broker {
         Course::Working(None)
     }
 
-    /// What `upstream` can give to `dependent` now; where that is not enough, work on it begins.
-    fn supply(&mut self, upstream: NodeId, dependent: NodeId, why: Why, now: Moment) -> Supply {
-        let server_now = self.time_for(upstream, now);
-        let ready = |node: &Node, at_least_mandatory: bool| {
-            let (held, left) = node.valid(server_now)?;
-            let enough = !at_least_mandatory || left > held.window.mandatory_below;
-            enough.then(|| Supply::Ready(held.credential.clone(), held.generation))
-        };
+    /// The credential of `upstream` for `dependent`; where it has none to give, work on it begins.
+    fn pull(&mut self, upstream: NodeId, dependent: NodeId, why: Why, now: Moment) -> Option<(Credential, u64)> {
         let urgent = self.is_urgent(dependent, now);
         let until = self.nodes.get(&dependent).and_then(|n| n.at_stake_until(self.time_for(dependent, now)));
-        let Some(node) = self.nodes.get_mut(&upstream) else { return Supply::Pending };
-        if let Some(supply) = ready(node, true) {
-            return supply;
+        if let Some(good) = self.nodes.get(&upstream).and_then(|node| self.good_supply(node, now)) {
+            return Some(good);
         }
-        node.pulled_by.insert(dependent);
-        node.pulled_until = [node.pulled_until, until].into_iter().flatten().min();
-        if urgent {
-            node.pulled_urgently_by.insert(dependent);
-        } else {
-            node.pulled_urgently_by.remove(&dependent);
-        }
+        self.nodes.get_mut(&upstream)?.pulls.insert(dependent, until, urgent);
         if why == Why::ByHand {
             self.force_upstream_by_hand(upstream, dependent);
         }
         self.settle(upstream, now);
-        let Some(node) = self.nodes.get(&upstream) else { return Supply::Pending };
-        match &node.course {
-            Course::Working(_) => Supply::Pending,
-            Course::Blocked(failure, at) => ready(node, false).unwrap_or_else(|| Supply::Failed(failure.clone(), *at)),
-            Course::Idle => ready(node, false).unwrap_or(Supply::Pending),
+        self.nodes.get(&upstream).and_then(|node| self.supply(node, now))
+    }
+
+    /// What an entry can give to those who are fetched with its credential: what will last or, while nothing better can
+    /// be had, what is valid. With its generation.
+    fn supply(&self, node: &Node, now: Moment) -> Option<(Credential, u64)> {
+        match self.standing(node) {
+            Standing::Working(_) => self.good_supply(node, now),
+            Standing::Idle | Standing::Blocked(..) => {
+                let (held, _) = node.valid(self.time_of(node, now))?;
+                Some((held.credential.clone(), held.generation))
+            }
         }
+    }
+
+    fn good_supply(&self, node: &Node, now: Moment) -> Option<(Credential, u64)> {
+        let (held, left) = node.valid(self.time_of(node, now))?;
+        (left > held.window.mandatory_below).then(|| (held.credential.clone(), held.generation))
     }
 
     /// A person's refresh goes for the upstream too, once: if that was tried since and failed, they were served.
@@ -288,19 +316,49 @@ impl Broker {
         }
     }
 
-    fn stop_pulling(&mut self, id: NodeId) {
-        if let Some(upstream) = self.nodes.get(&id).and_then(|n| n.upstream)
-            && let Some(upstream) = self.nodes.get_mut(&upstream)
+    /// The upstream's credential is not waited for any more. An upstream that waits in its turn learns of it at once,
+    /// any other when it looks next.
+    fn stop_pulling(&mut self, id: NodeId, now: Moment) {
+        if let Some(up) = self.nodes.get(&id).and_then(|n| n.upstream)
+            && let Some(upstream) = self.nodes.get_mut(&up)
+            && upstream.pulls.remove(id)
+            && upstream.course == Course::Behind
         {
-            upstream.pulled_by.remove(&id);
-            upstream.pulled_urgently_by.remove(&id);
+            self.settle(up, now);
+        }
+    }
+
+    /// Who has just been answered makes nothing urgent any more, here and further up.
+    fn calm_upstream(&mut self, id: NodeId, now: Moment) {
+        let mut at = id;
+        while !self.is_urgent(at, now)
+            && let Some(up) = self.nodes.get(&at).and_then(|n| n.upstream)
+            && self.nodes.get_mut(&up).is_some_and(|n| n.pulls.calm(at))
+        {
+            at = up;
+        }
+    }
+
+    /// Keeps the portal's list of those that failed, which are tried again when its way is open.
+    fn list_trouble(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let troubled = node.trouble.is_some();
+        if std::mem::replace(&mut node.listed_as_troubled, troubled) == troubled {
+            return;
+        }
+        if let Some(portal) = self.portal_of(id) {
+            if troubled {
+                portal.troubled.insert(id);
+            } else {
+                portal.troubled.remove(&id);
+            }
         }
     }
 
     fn must_read_token(&self, id: NodeId, kept: bool, now: Moment) -> bool {
         let Some(node) = self.nodes.get(&id) else { return false };
         let Some(session) = node.session() else { return false };
-        let wanted = kept || !node.pulled_by.is_empty() || node.forced.is_some();
+        let wanted = kept || !node.pulls.is_empty() || node.forced.is_some();
         let gone = session.absent_since.is_some_and(|t| now.tick >= t.plus(schedule::LOGOUT_AFTER));
         // A file that could not be read is read again at the pace of any other failure.
         let may_load = || node.own_gate(self.pressure(id, now), now.tick).is_none();
@@ -319,11 +377,11 @@ impl Broker {
 
     /// Answers everyone who can be answered; returns when to look at the rest again.
     fn answer_waiters(&mut self, id: NodeId, now: Moment, server_now: Timestamp) -> Option<Tick> {
-        let node = self.nodes.get_mut(&id)?;
+        let node = self.nodes.get(&id)?;
         if node.waiters.is_empty() {
             return None;
         }
-        let offer = offer(node, now.tick, server_now);
+        let offer = offer(node, self.standing(node), now.tick, server_now);
         let (mut answers, mut next) = (Vec::new(), None::<Tick>);
         for (waiter, request) in &node.waiters {
             match request.fate(&offer, now.tick) {
@@ -331,6 +389,7 @@ impl Broker {
                 Fate::Wait(at) => next = Some(next.map_or(at, |n| n.min(at))),
             }
         }
+        let node = self.nodes.get_mut(&id)?;
         for (waiter, answer) in answers {
             self.waiting_at.remove(&waiter);
             let request = node.waiters.remove(&waiter);
@@ -355,6 +414,8 @@ impl Broker {
         let for_course = match &node.course {
             Course::Idle => None,
             Course::Working(at) | Course::Blocked(_, at) => *at,
+            // Its upstream looks after it, but nobody may want it any more.
+            Course::Behind => node.kept_until().filter(|until| *until > now.tick),
         };
         let for_credential = node.next_change(server_now, kept).map(|d| now.tick.plus(d));
         let at_rest = node.flight.is_none();
@@ -376,17 +437,17 @@ impl Broker {
     }
 }
 
-fn offer(node: &Node, tick: Tick, server_now: Timestamp) -> Offer<'_> {
+fn offer<'a>(node: &'a Node, standing: Standing<'a>, tick: Tick, server_now: Timestamp) -> Offer<'a> {
     let valid = node.valid(server_now);
     Offer {
         held: valid.and_then(|(h, left)| Some((h.credential.as_role()?, left, h.lifetime))),
         mandatory_below: valid.map_or(std::time::Duration::ZERO, |(h, _)| h.window.mandatory_below),
         // One that failed long before this renewal was wanted says nothing of it.
         failing: node.trouble.as_ref().is_some_and(|t| node.pursued_since.is_none_or(|since| t.attempted_at >= since)),
-        working: matches!(node.course, Course::Working(_)),
-        blocked: match &node.course {
-            Course::Blocked(failure, at) => Some((failure, *at)),
-            Course::Idle | Course::Working(_) => None,
+        working: matches!(standing, Standing::Working(_)),
+        blocked: match standing {
+            Standing::Blocked(failure, at) => Some((failure, at)),
+            Standing::Idle | Standing::Working(_) => None,
         },
         pursued_since: node.pursued_since.unwrap_or(tick),
         renewed_at: node.renewed_at,

@@ -189,8 +189,12 @@ fn a_state_folder_open_to_others_stops_the_renewal() {
     let (fixture, held) = logged_in();
     fs::create_dir(fixture.state.folder()).unwrap();
     fs::set_permissions(fixture.state.folder(), fs::Permissions::from_mode(0o755)).unwrap();
-    let Begin::Unusable(failure) = fixture.process().begin(Some(&held), START) else { panic!("it went on") };
+    let Begin::Unlockable(failure) = fixture.process().begin(Some(&held), START) else { panic!("it went on") };
     assert_eq!(failure.class, FailureClass::Misconfigured);
+    assert_eq!(fixture.process().check_lock(), Err(failure));
+    fs::set_permissions(fixture.state.folder(), fs::Permissions::from_mode(0o700)).unwrap();
+    let _refresh = call(fixture.process().begin(Some(&held), START));
+    assert_eq!(fixture.process().check_lock(), Ok(()), "who holds it does not matter");
 }
 
 #[test]
