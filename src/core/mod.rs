@@ -10,7 +10,7 @@
 //! |---|---|
 //! | when does a refresh start? | [`schedule`] |
 //! | what does this failure mean? | [`classify`], [`failure`] |
-//! | who waits, who is answered, what runs? | [`broker`], [`node`], [`waiters`], [`pulls`] |
+//! | who waits, who is answered, what runs? | [`broker`], [`node`], [`nodes`], [`waiters`], [`pulls`] |
 //! | what is special about an SSO session or a role? | [`session`], [`role`] |
 //! | what do all users of one portal share? | [`portal`] |
 //! | what time is it at AWS? | [`server_clock`] |
@@ -22,6 +22,7 @@ pub mod classify;
 pub mod credential;
 pub mod failure;
 pub mod node;
+pub mod nodes;
 pub mod portal;
 pub mod pulls;
 pub mod role;

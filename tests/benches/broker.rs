@@ -27,6 +27,8 @@ enum Weather {
     Fair,
     /// Every tenth fetch fails.
     Mixed,
+    /// All role fetches fail, while sessions are renewed.
+    Portal,
     /// All fail.
     Outage,
 }
@@ -118,6 +120,7 @@ impl Load {
         let fails = match self.weather {
             Weather::Fair => false,
             Weather::Mixed => self.rng.u8(..10) == 0,
+            Weather::Portal => !session,
             Weather::Outage => true,
         };
         if fails {
@@ -191,7 +194,9 @@ fn measure(profiles: usize, weather: Weather) -> (f64, f64, u64) {
 
 #[expect(clippy::print_stdout, reason = "its figures are what it is for")]
 fn main() {
-    for (name, weather) in [("fair", Weather::Fair), ("mixed", Weather::Mixed), ("outage", Weather::Outage)] {
+    let weathers =
+        [("fair", Weather::Fair), ("mixed", Weather::Mixed), ("portal", Weather::Portal), ("outage", Weather::Outage)];
+    for (name, weather) in weathers {
         let mut base = None;
         for profiles in [10, 100, 1000] {
             let (ns, status, events) = measure(profiles, weather);

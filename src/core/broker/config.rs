@@ -47,7 +47,7 @@ impl Broker {
 
     /// The daemon's own world stays, and so does one that somebody waits in.
     pub(super) fn forget(&mut self, world: &Arc<World>) {
-        let waited_in = |id: &NodeId| self.nodes.get(id).is_some_and(|n| !n.waiters.is_empty());
+        let waited_in = |id: &NodeId| self.nodes.get(*id).is_some_and(|n| !n.waiters.is_empty());
         if *world == self.home || self.worlds.get(world).is_none_or(|state| state.routes.values().any(waited_in)) {
             return;
         }
@@ -103,20 +103,18 @@ impl Broker {
     fn ensure(&mut self, chain: &Chain) -> NodeId {
         if let Some(id) = self.index.get(chain).copied() {
             let mut named = Some(id);
-            while let Some(node) = named.and_then(|id| self.nodes.get_mut(&id)) {
+            while let Some(node) = named.and_then(|id| self.nodes.get_mut(id)) {
                 node.unnamed = false;
                 named = node.upstream;
             }
             return id;
         }
         let upstream = chain.upstream().map(|up| self.ensure(&up));
-        self.nodes_made += 1;
-        let id = NodeId(self.nodes_made);
         let called_at = self.called_at.remove(chain);
-        self.nodes.insert(id, Node { called_at, ..Node::new(chain.clone(), upstream) });
+        let id = self.nodes.insert(Node { called_at, ..Node::new(chain.clone(), upstream) });
         self.index.insert(chain.clone(), id);
         self.changed();
-        if let Some(upstream) = upstream.and_then(|u| self.nodes.get_mut(&u)) {
+        if let Some(upstream) = upstream.and_then(|u| self.nodes.get_mut(u)) {
             upstream.dependents.insert(id);
         }
         id
@@ -130,7 +128,7 @@ impl Broker {
         let mut dropped = BTreeSet::new();
         state.routes.retain(|name, id| {
             let chain = config.as_ref().and_then(|c| c.profiles.get(name)).and_then(|p| p.source.as_ref().ok());
-            let same = chain.is_some() && chain == nodes.get(id).map(|n| &n.chain);
+            let same = chain.is_some() && chain == nodes.get(*id).map(|n| &n.chain);
             if !same {
                 dropped.insert(*id);
             }
@@ -145,7 +143,7 @@ impl Broker {
 
     /// Takes out the requests whose profile no longer leads to this entry.
     fn displace(&mut self, id: NodeId) -> Waiters {
-        let Some(node) = self.nodes.get_mut(&id) else { return Waiters::new() };
+        let Some(node) = self.nodes.get_mut(id) else { return Waiters::new() };
         let worlds = &self.worlds;
         let gone = |w: &Waiter| {
             worlds.get(&w.profile.world).and_then(|s| s.routes.get(&w.profile.name)).is_none_or(|routed| *routed != id)
@@ -163,13 +161,13 @@ impl Broker {
     /// to it again meanwhile, there is no second fetch.
     pub(super) fn drop_unnamed(&mut self, id: NodeId) {
         let named = self.worlds.values().any(|w| w.routes.values().any(|r| *r == id));
-        let Some(node) = self.nodes.get(&id) else { return };
-        let is_unnamed = |id: &NodeId| self.nodes.get(id).is_none_or(|n| n.unnamed);
+        let Some(node) = self.nodes.get(id) else { return };
+        let is_unnamed = |id: &NodeId| self.nodes.get(*id).is_none_or(|n| n.unnamed);
         if named || !node.dependents.iter().all(is_unnamed) {
             return;
         }
         let (upstream, stays) = (node.upstream, node.flight.is_some() || !node.dependents.is_empty());
-        if let Some(node) = self.nodes.get_mut(&id).filter(|_| stays) {
+        if let Some(node) = self.nodes.get_mut(id).filter(|_| stays) {
             node.unnamed = true;
             if let Some(upstream) = upstream {
                 self.drop_unnamed(upstream);
@@ -182,7 +180,7 @@ impl Broker {
             portal.watching.remove(&id);
             portal.troubled.remove(&id);
         }
-        let Some(node) = self.nodes.remove(&id) else { return };
+        let Some(node) = self.nodes.remove(id) else { return };
         self.index.remove(&node.chain);
         if let Some(last) = node.called_at {
             // Whatever was called for long before the last one to go has no pace to keep.
@@ -194,7 +192,7 @@ impl Broker {
             self.schedule.remove(&(at, id));
         }
         if let Some(upstream) = node.upstream {
-            if let Some(upstream) = self.nodes.get_mut(&upstream) {
+            if let Some(upstream) = self.nodes.get_mut(upstream) {
                 upstream.dependents.remove(&id);
                 upstream.pulls.remove(id);
             }
@@ -217,8 +215,8 @@ impl Broker {
             .into_iter()
             .filter_map(|name| self.route(&ProfileRef { world: Arc::clone(&home), name }).ok())
             .collect();
-        for (id, node) in &mut self.nodes {
-            node.always = kept.contains(id);
+        for (id, node) in self.nodes.iter_mut() {
+            node.always = kept.contains(&id);
         }
         for id in kept {
             self.settle(id, now);

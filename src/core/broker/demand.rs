@@ -16,7 +16,7 @@ impl Broker {
         let other_than = consumer.as_deref().and_then(|c| self.refused_key(id, c, now));
         let wish = Wish::Credentials { min_ttl, other_than, last_ask };
         let was_kept = self.is_kept(id, now.tick);
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             node.demanded_at = Some(now.tick);
         }
         self.park(id, waiter, Waiter { profile, wish, consumer, deadline: now.tick.plus(wait) });
@@ -38,7 +38,7 @@ impl Broker {
         let Some(id) = self.route_or_refuse(waiter, &profile) else { return };
         let since = since.map_or(now.tick, |s| s.min(now.tick));
         let was_kept = self.is_kept(id, now.tick);
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             node.demanded_at = Some(now.tick);
             let renewed = node.renewed_at.is_some_and(|t| t.plus(SPACING) >= since);
             let under_way = node.flight.is_some_and(|f| f.began >= since);
@@ -65,7 +65,7 @@ impl Broker {
 
     pub(super) fn leave(&mut self, waiter: WaiterId) {
         if let Some(id) = self.waiting_at.remove(&waiter)
-            && let Some(node) = self.nodes.get_mut(&id)
+            && let Some(node) = self.nodes.get_mut(id)
         {
             node.waiters.remove(&waiter);
         }
@@ -74,7 +74,7 @@ impl Broker {
     /// The key that `consumer` seems to have had refused, if a renewal because of it is worth waiting for.
     fn refused_key(&mut self, id: NodeId, consumer: &str, now: Moment) -> Option<String> {
         let server_now = self.clock.now(now);
-        let node = self.nodes.get_mut(&id)?;
+        let node = self.nodes.get_mut(id)?;
         let (held, left) = node.valid(server_now)?;
         let key = held.credential.as_role()?.access_key_id.clone();
         if !node.role_mut()?.seems_refused(consumer, &key, left) {
@@ -85,7 +85,7 @@ impl Broker {
 
     /// Forces a renewal because AWS refuses `key`, once per key. Returns whether one is under way because of it.
     fn force_if_refused(&mut self, id: NodeId, key: &str, now: Moment) -> bool {
-        let Some(node) = self.nodes.get_mut(&id) else { return false };
+        let Some(node) = self.nodes.get_mut(id) else { return false };
         let held_key = node.held.as_ref().and_then(|h| h.credential.as_role()).map(|r| r.access_key_id.clone());
         if held_key.as_deref() != Some(key) {
             return false;
@@ -117,7 +117,7 @@ impl Broker {
     /// Parks a request anew after its entry went away.
     pub(super) fn readmit(&mut self, waiter: WaiterId, request: Waiter, now: Moment) {
         if let Some(id) = self.route_or_refuse(waiter, &request.profile) {
-            if let Some(node) = self.nodes.get_mut(&id) {
+            if let Some(node) = self.nodes.get_mut(id) {
                 node.demanded_at = Some(now.tick);
             }
             self.park(id, waiter, request);
@@ -127,7 +127,7 @@ impl Broker {
     }
 
     fn park(&mut self, id: NodeId, waiter: WaiterId, request: Waiter) {
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             self.waiting_at.insert(waiter, id);
             node.waiters.insert(waiter, request);
         }

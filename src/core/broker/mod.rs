@@ -32,7 +32,8 @@ use std::time::Duration;
 use super::classify::Verdict;
 use super::credential::Credential;
 use super::failure::Failure;
-use super::node::{FlightId, Node, NodeId};
+use super::node::{FlightId, NodeId};
+use super::nodes::Nodes;
 use super::portal::{Portal, PortalKey, Service};
 use super::server_clock::ServerClock;
 use super::session::TokenFile;
@@ -203,7 +204,7 @@ pub struct Broker {
     home: Arc<World>,
     settings: Settings,
     worlds: BTreeMap<Arc<World>, WorldState>,
-    nodes: BTreeMap<NodeId, Node>,
+    nodes: Nodes,
     index: BTreeMap<super::source::Chain, NodeId>,
     portals: BTreeMap<Option<PortalKey>, Portal>,
     /// Entries that hold or want something.
@@ -219,7 +220,6 @@ pub struct Broker {
     revision: u64,
     /// When entries that are gone were last called for, while that matters for the pace.
     called_at: BTreeMap<super::source::Chain, Tick>,
-    nodes_made: u32,
     flights_made: u64,
     actions: Vec<Action>,
 }
@@ -232,7 +232,7 @@ impl Broker {
             home,
             settings: Settings::default(),
             worlds: BTreeMap::new(),
-            nodes: BTreeMap::new(),
+            nodes: Nodes::new(),
             index: BTreeMap::new(),
             portals: BTreeMap::new(),
             active: BTreeSet::new(),
@@ -245,7 +245,6 @@ impl Broker {
             owed_burst: None,
             revision: 0,
             called_at: BTreeMap::new(),
-            nodes_made: 0,
             flights_made: 0,
             actions: Vec::new(),
         }
@@ -308,7 +307,7 @@ impl Broker {
 
     /// The sessions whose token files are worth watching, with their worlds.
     pub fn sessions(&self) -> impl Iterator<Item = (NodeId, &Link, &Arc<World>)> {
-        self.nodes.iter().filter(|(_, n)| n.session().is_some()).map(|(id, n)| (*id, n.chain.link(), n.chain.world()))
+        self.nodes.iter().filter(|(_, n)| n.session().is_some()).map(|(id, n)| (id, n.chain.link(), n.chain.world()))
     }
 
     fn changed(&mut self) {
@@ -316,11 +315,11 @@ impl Broker {
     }
 
     fn portal_of(&mut self, id: NodeId) -> Option<&mut Portal> {
-        let key = self.nodes.get(&id)?.chain.session().map(PortalKey::from);
+        let key = self.nodes.get(id)?.chain.session().map(PortalKey::from);
         Some(self.portals.entry(key).or_default())
     }
 
     fn service_of(&self, id: NodeId) -> Service {
-        self.nodes.get(&id).map_or(Service::Portal, |n| Service::from(n.chain.link()))
+        self.nodes.get(id).map_or(Service::Portal, |n| Service::from(n.chain.link()))
     }
 }

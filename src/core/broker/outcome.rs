@@ -18,7 +18,7 @@ impl Broker {
     /// Takes AWS's time from an answer, unless that may be old: a call that spanned a suspend, say.
     pub(super) fn observe_date(&mut self, id: NodeId, date: Option<Timestamp>, now: Moment) {
         let Some(date) = date else { return };
-        let flight = self.nodes.get(&id).and_then(|n| n.flight);
+        let flight = self.nodes.get(id).and_then(|n| n.flight);
         if flight.is_none_or(|f| now.tick.since(f.began) > OLD_ANSWER) {
             return;
         }
@@ -30,7 +30,7 @@ impl Broker {
     }
 
     pub(super) fn fetched(&mut self, id: NodeId, flight: FlightId, outcome: Outcome, now: Moment) {
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(id) else { return };
         let Some(flight) = node.flight.take_if(|f| f.id == flight) else { return };
         let portal = node.chain.session().map(PortalKey::from);
         if let Some(portal) = self.portal_of(id) {
@@ -53,7 +53,7 @@ impl Broker {
         if ended {
             self.hurry_portal_of(id, now);
         }
-        if self.nodes.get(&id).is_some_and(|n| n.unnamed) {
+        if self.nodes.get(id).is_some_and(|n| n.unnamed) {
             self.drop_unnamed(id);
         }
         self.settle_with_dependents(id, now);
@@ -78,7 +78,7 @@ impl Broker {
         if lifetime.is_zero() && issued_now {
             return self.failed(id, flight, already_ended(&credential), None, now);
         }
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             let refused = node.held.as_ref().map(|h| h.generation);
             let credential = inheriting(credential, node);
             let replaces_refused = node.session().is_some_and(|s| s.refused.is_some() && s.refused == refused);
@@ -101,8 +101,8 @@ impl Broker {
 
     /// The upstream's token was good enough for AWS.
     fn note_accepted(&mut self, id: NodeId, flight: Flight) {
-        if let Some(upstream) = self.nodes.get(&id).and_then(|n| n.upstream)
-            && let Some(session) = self.nodes.get_mut(&upstream).and_then(|n| n.session_mut())
+        if let Some(upstream) = self.nodes.get(id).and_then(|n| n.upstream)
+            && let Some(session) = self.nodes.get_mut(upstream).and_then(|n| n.session_mut())
         {
             // A slow answer may tell of a token that has a successor by now.
             session.accepted = session.accepted.max(flight.upstream_generation);
@@ -125,7 +125,7 @@ impl Broker {
         } else {
             portal.answered(id, service, now.tick)
         };
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             if failure.class.disposition() == Disposition::RetryLater {
                 node.force_again();
             } else {
@@ -139,7 +139,7 @@ impl Broker {
     /// No call was made, so nothing was learned of the way to AWS.
     fn not_sent(&mut self, id: NodeId, flight: Flight, failure: Failure, now: Moment) -> bool {
         let server_now = self.time_for(id, now);
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             node.fail(failure, flight.began, server_now, id, now);
         }
         if let Some(portal) = self.portal_of(id) {
@@ -150,8 +150,8 @@ impl Broker {
 
     /// The portal answered 401 with marks of AWS. What that means depends on the token's history.
     fn token_refused(&mut self, id: NodeId, flight: Flight, now: Moment) -> bool {
-        let Some(upstream) = self.nodes.get(&id).and_then(|n| n.upstream) else { return false };
-        let judged = self.nodes.get(&upstream).and_then(|session| {
+        let Some(upstream) = self.nodes.get(id).and_then(|n| n.upstream) else { return false };
+        let judged = self.nodes.get(upstream).and_then(|session| {
             let held = session.held.as_ref().and_then(|h| Some((h.generation, &**h.credential.as_token()?)));
             let judged = session.session()?.judge(flight.upstream_generation?, held, now.wall);
             // AWS itself refused the grant as well: this session is over, however young its token.
@@ -174,7 +174,7 @@ impl Broker {
 
     /// The one retry need not keep its distance from the call that told us.
     fn retry_at_once(&mut self, id: NodeId, flight: Flight) {
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             node.force_again();
             if flight.why == Why::ByHand {
                 node.forced = node.forced.max(Some(Why::ByHand));
@@ -186,7 +186,7 @@ impl Broker {
     /// That this token is refused says nothing about other sessions behind the same portal: their gate stays as it is.
     fn fail_hollow(&mut self, id: NodeId, flight: Flight, now: Moment) {
         let server_now = self.time_for(id, now);
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             let region = node.chain.session().map(|s| s.region.clone()).unwrap_or_default();
             node.force_again();
             node.fail(session::hollow(&region), flight.began, server_now, id, now);
@@ -194,7 +194,7 @@ impl Broker {
     }
 
     fn mark_refused(&mut self, session_id: NodeId, generation: Option<u64>) {
-        let Some(node) = self.nodes.get_mut(&session_id) else { return };
+        let Some(node) = self.nodes.get_mut(session_id) else { return };
         let renewable = node.held.as_ref().and_then(|h| h.credential.as_token()).is_some_and(|t| t.refresh.is_some());
         node.forced = node.forced.max(Some(Why::TokenRefused));
         if let Some(session) = node.session_mut() {
@@ -206,7 +206,7 @@ impl Broker {
 
     pub(super) fn token_read(&mut self, id: NodeId, file: TokenFile, now: Moment) {
         let server_now = self.time_for(id, now);
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(id) else { return };
         let Some(session) = node.session_mut() else { return };
         session.reading = false;
         session.loaded = true;
@@ -233,7 +233,7 @@ impl Broker {
 
     fn token_present(&mut self, id: NodeId, token: Arc<SsoToken>, now: Moment) {
         let server_now = self.time_for(id, now);
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(id) else { return };
         if let Some(session) = node.session_mut() {
             session.absent_since = None;
         }
@@ -261,7 +261,7 @@ impl Broker {
 
     fn token_absent(&mut self, id: NodeId, now: Moment) {
         let server_now = self.time_for(id, now);
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(id) else { return };
         if node.held.is_none() {
             let name = node.chain.session().map(crate::core::source::SsoSession::id).unwrap_or_default();
             node.fail(session::no_token(&name), now.tick, server_now, id, now);
@@ -278,7 +278,7 @@ impl Broker {
     /// The token file was deleted: the session and every credential that came from it are forgotten.
     fn log_out(&mut self, id: NodeId, now: Moment) {
         let server_now = self.time_for(id, now);
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(id) else { return };
         let name = node.chain.session().map(crate::core::source::SsoSession::id).unwrap_or_default();
         node.held = None;
         if let Some(session) = node.session_mut() {
@@ -290,9 +290,9 @@ impl Broker {
     }
 
     fn forget_dependents(&mut self, id: NodeId, now: Moment) {
-        let dependents = self.nodes.get(&id).map(|n| n.dependents.clone()).unwrap_or_default();
+        let dependents = self.nodes.get(id).map(|n| n.dependents.clone()).unwrap_or_default();
         for dependent in dependents {
-            if let Some(node) = self.nodes.get_mut(&dependent) {
+            if let Some(node) = self.nodes.get_mut(dependent) {
                 node.held = None;
                 if let Some(flight) = &mut node.flight {
                     flight.void = true;
@@ -305,9 +305,9 @@ impl Broker {
 
     /// A new token may end what its predecessor caused.
     fn hurry_dependents(&mut self, id: NodeId, now: Moment) {
-        let dependents = self.nodes.get(&id).map(|n| n.dependents.clone()).unwrap_or_default();
+        let dependents = self.nodes.get(id).map(|n| n.dependents.clone()).unwrap_or_default();
         for dependent in dependents {
-            if let Some(node) = self.nodes.get_mut(&dependent) {
+            if let Some(node) = self.nodes.get_mut(dependent) {
                 node.forgive(&[FailureClass::NeedsLogin, FailureClass::AccessDenied, FailureClass::Intercepted]);
             }
             self.settle_with_dependents(dependent, now);
@@ -323,7 +323,7 @@ impl Broker {
                 continue;
             }
             let (server_now, kept) = (self.time_for(other, now), self.is_kept(other, now.tick));
-            if let Some(node) = self.nodes.get_mut(&other) {
+            if let Some(node) = self.nodes.get_mut(other) {
                 node.hurry(other, now);
                 // What is good and wants nothing has no trouble any more.
                 if node.valid(server_now).is_some() && node.wants(server_now, kept).is_none() {

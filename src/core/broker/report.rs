@@ -31,7 +31,7 @@ impl Broker {
         let mut profiles = Vec::new();
         for (world, state) in &self.worlds {
             for (name, id) in &state.routes {
-                if let Some(node) = self.nodes.get(id) {
+                if let Some(node) = self.nodes.get(*id) {
                     profiles.push(view.profile(world, name, *id, node));
                 }
             }
@@ -41,7 +41,7 @@ impl Broker {
             .nodes
             .iter()
             .filter(|(_, n)| n.session().is_some())
-            .map(|(id, n)| view.session(*id, n, &profiles))
+            .map(|(id, n)| view.session(id, n, &profiles))
             .collect();
         name_apart(&mut sessions, &mut profiles);
         Status {
@@ -123,7 +123,7 @@ impl View<'_> {
             let ended = node.trouble.as_ref().is_some_and(|t| t.retry == Retry::OnEvent);
             return !ended && token.is_some_and(|t| session::renewable(t, at).is_ok());
         }
-        let upstream = node.upstream.and_then(|id| self.broker.nodes.get(&id));
+        let upstream = node.upstream.and_then(|id| self.broker.nodes.get(id));
         upstream.is_none_or(|upstream| upstream.valid(at).is_some() || self.can_be_renewed(upstream, at))
     }
 
@@ -201,7 +201,7 @@ impl View<'_> {
     fn source(&self, node: &Node) -> String {
         let mut links = vec![node.chain.link().to_string()];
         let mut up = node.upstream;
-        while let Some(upstream) = up.and_then(|id| self.broker.nodes.get(&id)) {
+        while let Some(upstream) = up.and_then(|id| self.broker.nodes.get(id)) {
             links.push(upstream.chain.link().to_string());
             up = upstream.upstream;
         }
@@ -308,7 +308,7 @@ impl View<'_> {
             }
         }
         say("kept", self.kept_words(id, node));
-        if let Some(upstream) = node.upstream.and_then(|u| self.broker.nodes.get(&u)) {
+        if let Some(upstream) = node.upstream.and_then(|u| self.broker.nodes.get(u)) {
             let left =
                 upstream.valid(self.server_now).map_or_else(|| "nothing valid".to_owned(), |(_, l)| span(l) + " left");
             say("session", format!("{}: {left}", upstream.chain.link()));

@@ -39,7 +39,7 @@ impl Broker {
         let server_now = self.time_for(id, now);
         self.drop_ended(id, server_now);
         let course = self.pursue(id, now, server_now);
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(id) else { return };
         let waited_for = !matches!(course, Course::Idle);
         node.pursued_since = if waited_for { node.pursued_since.or(Some(now.tick)) } else { None };
         let behind = course == Course::Behind;
@@ -61,7 +61,7 @@ impl Broker {
             Course::Idle => Standing::Idle,
             Course::Working(at) => Standing::Working(*at),
             Course::Blocked(failure, at) => Standing::Blocked(failure, *at),
-            Course::Behind => match node.upstream.and_then(|up| self.nodes.get(&up)).map(|up| self.standing(up)) {
+            Course::Behind => match node.upstream.and_then(|up| self.nodes.get(up)).map(|up| self.standing(up)) {
                 Some(blocked @ Standing::Blocked(..)) => blocked,
                 Some(Standing::Idle | Standing::Working(_)) | None => Standing::Working(None),
             },
@@ -71,7 +71,7 @@ impl Broker {
     /// The time by which an entry's credential is judged. Role credentials are handed out, so they count as ended as
     /// soon as they may have; a token is only ever sent to AWS, so it counts as living as long as it may.
     pub(super) fn time_for(&self, id: NodeId, now: Moment) -> Timestamp {
-        self.nodes.get(&id).map_or_else(|| self.clock.now(now), |node| self.time_of(node, now))
+        self.nodes.get(id).map_or_else(|| self.clock.now(now), |node| self.time_of(node, now))
     }
 
     fn time_of(&self, node: &Node, now: Moment) -> Timestamp {
@@ -81,7 +81,7 @@ impl Broker {
     /// Settles the entries before this one: being asked for, it keeps them too.
     pub(super) fn settle_upstream(&mut self, id: NodeId, now: Moment) {
         let mut at = id;
-        while let Some(upstream) = self.nodes.get(&at).and_then(|n| n.upstream) {
+        while let Some(upstream) = self.nodes.get(at).and_then(|n| n.upstream) {
             self.settle(upstream, now);
             at = upstream;
         }
@@ -91,10 +91,10 @@ impl Broker {
     /// if there is something to be had now, else those who have an answer to give.
     pub(super) fn settle_with_dependents(&mut self, id: NodeId, now: Moment) {
         self.settle(id, now);
-        let Some(node) = self.nodes.get(&id) else { return };
+        let Some(node) = self.nodes.get(id) else { return };
         let ready = self.supply(node, now).is_some();
         let concerned = |dependent: &NodeId| {
-            ready || self.nodes.get(dependent).is_some_and(|d| !d.waiters.is_empty() || d.forced.is_some())
+            ready || self.nodes.get(*dependent).is_some_and(|d| !d.waiters.is_empty() || d.forced.is_some())
         };
         let concerned: Vec<NodeId> = node.pulls.dependents().filter(|d| concerned(d) || self.is_pulled(*d)).collect();
         for dependent in concerned {
@@ -103,14 +103,14 @@ impl Broker {
     }
 
     fn is_pulled(&self, id: NodeId) -> bool {
-        self.nodes.get(&id).is_some_and(|n| !n.pulls.is_empty())
+        self.nodes.get(id).is_some_and(|n| !n.pulls.is_empty())
     }
 
     /// Role credentials that ended are wiped. A session's token stays: its refresh grant may outlive it.
     ///
     /// For good, also while the clock is in doubt: what once looked ended must not come back to life by a second step.
     fn drop_ended(&mut self, id: NodeId, server_now: Timestamp) {
-        if let Some(node) = self.nodes.get_mut(&id)
+        if let Some(node) = self.nodes.get_mut(id)
             && matches!(node.special, Special::Role(_))
             && node.held.is_some()
             && node.valid(server_now).is_none()
@@ -125,14 +125,14 @@ impl Broker {
 
     /// Whether an entry is renewed without anybody asking.
     pub(super) fn is_kept(&self, id: NodeId, tick: Tick) -> bool {
-        self.nodes.get(&id).is_some_and(|n| {
+        self.nodes.get(id).is_some_and(|n| {
             !n.unnamed && (n.always || n.recently_used(tick) || n.dependents.iter().any(|d| self.is_kept(*d, tick)))
         })
     }
 
     fn pursue(&mut self, id: NodeId, now: Moment, server_now: Timestamp) -> Course {
         let kept = self.is_kept(id, now.tick);
-        let Some(node) = self.nodes.get(&id) else { return Course::Idle };
+        let Some(node) = self.nodes.get(id) else { return Course::Idle };
         if node.flight.is_some() {
             return Course::Working(None);
         }
@@ -142,7 +142,7 @@ impl Broker {
         if self.must_read_token(id, kept, now) {
             self.read_token(id);
         }
-        let Some(node) = self.nodes.get(&id) else { return Course::Idle };
+        let Some(node) = self.nodes.get(id) else { return Course::Idle };
         if node.session().is_some_and(|s| s.reading && !s.loaded) {
             return Course::Working(None);
         }
@@ -160,7 +160,7 @@ impl Broker {
         if let Some(obstacle) = self.pause_obstacle() {
             return Some(obstacle);
         }
-        let node = self.nodes.get(&id)?;
+        let node = self.nodes.get(id)?;
         let gate = node.own_gate(self.pressure(id, now), now.tick);
         // A person's refresh skips a timed gate, never one that only an event can open.
         if let Some((failure, at)) = gate
@@ -192,28 +192,27 @@ impl Broker {
 
     /// A caller waits and nothing valid is held, here or in an entry that is fetched with this one.
     fn is_urgent(&self, id: NodeId, now: Moment) -> bool {
-        self.nodes.get(&id).is_some_and(|node| {
-            node.valid(self.time_for(id, now)).is_none()
-                && (!node.waiters.is_empty() || node.pulls.is_urgent())
+        self.nodes.get(id).is_some_and(|node| {
+            node.valid(self.time_for(id, now)).is_none() && (!node.waiters.is_empty() || node.pulls.is_urgent())
         })
     }
 
     fn pressure(&self, id: NodeId, now: Moment) -> Pressure {
         let server_now = self.time_for(id, now);
-        let until = self.nodes.get(&id).and_then(|node| node.at_stake_until(server_now));
+        let until = self.nodes.get(id).and_then(|node| node.at_stake_until(server_now));
         Pressure { left: until.map(|end| end.since(server_now)), urgent: self.is_urgent(id, now) }
     }
 
     /// The upstream first, then pace, then the portal's gate; then the fetch starts.
     fn approach(&mut self, id: NodeId, why: Why, now: Moment) -> Course {
-        let supply = match self.nodes.get(&id).and_then(|n| n.upstream) {
+        let supply = match self.nodes.get(id).and_then(|n| n.upstream) {
             None => None,
             Some(upstream) => match self.pull(upstream, id, why, now) {
                 None => return Course::Behind,
                 supply => supply,
             },
         };
-        let Some(node) = self.nodes.get(&id) else { return Course::Idle };
+        let Some(node) = self.nodes.get(id) else { return Course::Idle };
         let spaced = node.called_at.map(|t| t.plus(schedule::SPACING)).filter(|spaced| now.tick < *spaced);
         let service = Service::from(node.chain.link());
         let asker = Asker { node: id, pressure: self.pressure(id, now), by_hand: why == Why::ByHand };
@@ -248,7 +247,7 @@ impl Broker {
         self.flights_made += 1;
         let flight = FlightId(self.flights_made);
         let (with, upstream_generation) = supply.map_or((None, None), |(c, g)| (Some(c), Some(g)));
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             node.flight = Some(Flight { id: flight, began: now.tick, why, upstream_generation, void: false });
             node.called_at = Some(now.tick);
             node.forced = None;
@@ -273,16 +272,16 @@ impl Broker {
     /// The credential of `upstream` for `dependent`; where it has none to give, work on it begins.
     fn pull(&mut self, upstream: NodeId, dependent: NodeId, why: Why, now: Moment) -> Option<(Credential, u64)> {
         let urgent = self.is_urgent(dependent, now);
-        let until = self.nodes.get(&dependent).and_then(|n| n.at_stake_until(self.time_for(dependent, now)));
-        if let Some(good) = self.nodes.get(&upstream).and_then(|node| self.good_supply(node, now)) {
+        let until = self.nodes.get(dependent).and_then(|n| n.at_stake_until(self.time_for(dependent, now)));
+        if let Some(good) = self.nodes.get(upstream).and_then(|node| self.good_supply(node, now)) {
             return Some(good);
         }
-        self.nodes.get_mut(&upstream)?.pulls.insert(dependent, until, urgent);
+        self.nodes.get_mut(upstream)?.pulls.insert(dependent, until, urgent);
         if why == Why::ByHand {
             self.force_upstream_by_hand(upstream, dependent);
         }
         self.settle(upstream, now);
-        self.nodes.get(&upstream).and_then(|node| self.supply(node, now))
+        self.nodes.get(upstream).and_then(|node| self.supply(node, now))
     }
 
     /// What an entry can give to those who are fetched with its credential: what will last or, while nothing better can
@@ -304,10 +303,10 @@ impl Broker {
 
     /// A person's refresh goes for the upstream too, once: if that was tried since and failed, they were served.
     fn force_upstream_by_hand(&mut self, upstream: NodeId, dependent: NodeId) {
-        let Some(asked_at) = self.nodes.get(&dependent).map(|n| n.by_hand_at) else { return };
-        let Some(node) = self.nodes.get_mut(&upstream) else { return };
+        let Some(asked_at) = self.nodes.get(dependent).map(|n| n.by_hand_at) else { return };
+        let Some(node) = self.nodes.get_mut(upstream) else { return };
         if node.trouble.as_ref().is_some_and(|t| t.attempted_at >= asked_at) {
-            if let Some(node) = self.nodes.get_mut(&dependent) {
+            if let Some(node) = self.nodes.get_mut(dependent) {
                 node.forced = node.forced.filter(|why| *why != Why::ByHand).or(node.owed);
             }
         } else if node.flight.is_none() {
@@ -319,8 +318,8 @@ impl Broker {
     /// The upstream's credential is not waited for any more. An upstream that waits in its turn learns of it at once,
     /// any other when it looks next.
     fn stop_pulling(&mut self, id: NodeId, now: Moment) {
-        if let Some(up) = self.nodes.get(&id).and_then(|n| n.upstream)
-            && let Some(upstream) = self.nodes.get_mut(&up)
+        if let Some(up) = self.nodes.get(id).and_then(|n| n.upstream)
+            && let Some(upstream) = self.nodes.get_mut(up)
             && upstream.pulls.remove(id)
             && upstream.course == Course::Behind
         {
@@ -332,8 +331,8 @@ impl Broker {
     fn calm_upstream(&mut self, id: NodeId, now: Moment) {
         let mut at = id;
         while !self.is_urgent(at, now)
-            && let Some(up) = self.nodes.get(&at).and_then(|n| n.upstream)
-            && self.nodes.get_mut(&up).is_some_and(|n| n.pulls.calm(at))
+            && let Some(up) = self.nodes.get(at).and_then(|n| n.upstream)
+            && self.nodes.get_mut(up).is_some_and(|n| n.pulls.calm(at))
         {
             at = up;
         }
@@ -341,7 +340,7 @@ impl Broker {
 
     /// Keeps the portal's list of those that failed, which are tried again when its way is open.
     fn list_trouble(&mut self, id: NodeId) {
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(id) else { return };
         let troubled = node.trouble.is_some();
         if std::mem::replace(&mut node.listed_as_troubled, troubled) == troubled {
             return;
@@ -356,7 +355,7 @@ impl Broker {
     }
 
     fn must_read_token(&self, id: NodeId, kept: bool, now: Moment) -> bool {
-        let Some(node) = self.nodes.get(&id) else { return false };
+        let Some(node) = self.nodes.get(id) else { return false };
         let Some(session) = node.session() else { return false };
         let wanted = kept || !node.pulls.is_empty() || node.forced.is_some();
         let gone = session.absent_since.is_some_and(|t| now.tick >= t.plus(schedule::LOGOUT_AFTER));
@@ -366,7 +365,7 @@ impl Broker {
     }
 
     fn read_token(&mut self, id: NodeId) {
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.get_mut(id) {
             let (link, world) = (node.chain.link().clone(), node.chain.world().clone());
             if let Some(session) = node.session_mut() {
                 session.reading = true;
@@ -377,7 +376,7 @@ impl Broker {
 
     /// Answers everyone who can be answered; returns when to look at the rest again.
     fn answer_waiters(&mut self, id: NodeId, now: Moment, server_now: Timestamp) -> Option<Tick> {
-        let node = self.nodes.get(&id)?;
+        let node = self.nodes.get(id)?;
         if node.waiters.is_empty() {
             return None;
         }
@@ -389,7 +388,7 @@ impl Broker {
                 Fate::Wait(at) => next = Some(next.map_or(at, |n| n.min(at))),
             }
         }
-        let node = self.nodes.get_mut(&id)?;
+        let node = self.nodes.get_mut(id)?;
         for (waiter, answer) in answers {
             self.waiting_at.remove(&waiter);
             let request = node.waiters.remove(&waiter);
@@ -405,7 +404,7 @@ impl Broker {
 
     fn plan_wake(&mut self, id: NodeId, next_answer: Option<Tick>, now: Moment, server_now: Timestamp) {
         let kept = self.is_kept(id, now.tick);
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(id) else { return };
         if node.held.is_some() || node.flight.is_some() || node.always || !node.waiters.is_empty() {
             self.active.insert(id);
         } else {

@@ -80,9 +80,9 @@ impl Broker {
     /// After a clock step what is held may be judged wrongly: kept role credentials are fetched anew, which also tells
     /// AWS's time again.
     fn doubt_credentials(&mut self, now: Moment) {
-        let kept: Vec<NodeId> = self.nodes.keys().copied().filter(|id| self.is_kept(*id, now.tick)).collect();
+        let kept: Vec<NodeId> = self.nodes.iter().map(|(id, _)| id).filter(|id| self.is_kept(*id, now.tick)).collect();
         for id in kept {
-            if let Some(node) = self.nodes.get_mut(&id)
+            if let Some(node) = self.nodes.get_mut(id)
                 && matches!(node.special, Special::Role(_))
                 && node.held.is_some()
             {
@@ -109,14 +109,14 @@ impl Broker {
         for portal in self.portals.values_mut() {
             portal.hurry(now);
         }
-        for (id, node) in &mut self.nodes {
-            node.hurry(*id, now);
+        for (id, node) in self.nodes.iter_mut() {
+            node.hurry(id, now);
         }
     }
 
     /// Settles everything, entries that somebody waits for first.
     pub(super) fn settle_all(&mut self, now: Moment) {
-        let mut all: Vec<_> = self.nodes.iter().map(|(id, n)| (n.waiters.is_empty(), *id)).collect();
+        let mut all: Vec<_> = self.nodes.iter().map(|(id, n)| (n.waiters.is_empty(), id)).collect();
         all.sort_unstable();
         for (_, id) in all {
             self.settle_with_dependents(id, now);
@@ -129,7 +129,7 @@ impl Broker {
             && at <= now.tick
         {
             self.schedule.pop_first();
-            if let Some(node) = self.nodes.get_mut(&id) {
+            if let Some(node) = self.nodes.get_mut(id) {
                 node.wake = None;
                 due.push((node.waiters.is_empty(), id));
             }

@@ -1,6 +1,7 @@
 //! Chains of any depth are one machine: here a role assumed with a role assumed with an SSO role.
 
 use super::*;
+use crate::core::status::State;
 use bench::{assumed, chain, config};
 
 fn bench() -> Bench {
@@ -117,4 +118,68 @@ fn a_refresh_by_hand_of_the_last_link_renews_it_alone() {
     let fetch = b.assumed_fetch("audit");
     b.give(&fetch, minutes(60));
     assert!(matches!(b.answer(waiter), Some(Answer::Renewed { .. })));
+}
+
+/// A session that has ended, and whose renewal fails from now on.
+fn behind_an_outage(names: [&str; 2]) -> Bench {
+    let mut b = bench();
+    b.advance(minutes(481));
+    assert!(b.open.is_empty(), "nothing is kept");
+    let waiters = names.map(|name| b.ask(name));
+    let fetch = b.token_fetch();
+    b.fail(&fetch, FailureClass::Offline);
+    for waiter in waiters {
+        assert_eq!(b.class(waiter), FailureClass::Offline, "whoever waits learns of it at once");
+    }
+    b
+}
+
+fn token_calls(b: &mut Bench, span: Duration) -> usize {
+    let (before, end) = (b.started, b.now.tick.plus(span));
+    while b.now.tick < end {
+        b.advance(seconds(1));
+        b.fail_all(FailureClass::Offline);
+    }
+    b.started - before
+}
+
+#[test]
+fn whoever_stands_behind_a_failing_session_says_what_it_says() {
+    let mut b = behind_an_outage(["audit", "dev"]);
+    let of_session = b.session_status();
+    for name in ["audit", "dev"] {
+        let p = b.profile_status(name);
+        assert_eq!((p.state, &p.next), (State::Failed, &of_session.next), "{name}");
+        assert_eq!(p.last_failure.unwrap().failure.class, FailureClass::Offline, "{name}");
+    }
+    b.advance(minutes(6));
+    let fetch = b.token_fetch();
+    assert_eq!(b.profile_status("audit").state, State::Fetching);
+    b.give_token(&fetch, "new", minutes(480));
+    b.role_fetch("dev");
+}
+
+#[test]
+fn a_session_is_tried_for_no_longer_than_somebody_is_kept_behind_it() {
+    let mut b = behind_an_outage(["audit", "dev"]);
+    assert!(token_calls(&mut b, minutes(55)) > 5);
+    b.advance(minutes(10));
+    b.fail_all(FailureClass::Offline);
+    assert_eq!(token_calls(&mut b, minutes(120)), 0);
+    assert_eq!(b.profile_status("audit").state, State::Idle, "and it wants nothing any more");
+}
+
+#[test]
+fn who_was_told_to_ask_again_hurries_the_session_no_more() {
+    let mut b = behind_an_outage(["audit", "dev"]);
+    token_calls(&mut b, minutes(10));
+    // Asked during a call that does not end in time, and never again.
+    b.advance(minutes(5));
+    let fetch = b.token_fetch();
+    let waiter = b.ask("audit");
+    b.advance(HELD);
+    assert_eq!(b.answer(waiter), Some(&Answer::InFlight { since: None }));
+    b.fail(&fetch, FailureClass::Offline);
+    let calm = token_calls(&mut b, minutes(30));
+    assert!(calm < 30, "{calm} calls in 30 min are the pace of somebody who waits");
 }
