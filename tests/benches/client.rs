@@ -4,7 +4,11 @@
 //! ```text
 //! cargo bench --bench client            # 300 pairs
 //! cargo bench --bench client -- 1000
+//! AWS_CLI="$(tests/interop/setup)/python/venv/bin/python -m awscli" cargo bench --bench client
 //! ```
+//!
+//! With `AWS_CLI` the processor time of `aws configure export-credentials` is measured, too: what a `credential_process`
+//! without an agent costs.
 //!
 //! Everything is on loopback and in a temporary home. Nothing passes or fails here: the ratio is meant to stay below 2.
 
@@ -38,6 +42,8 @@ mod unix {
     const PAIRS: usize = 300;
     const MOST_PAIRS: usize = 5_000;
     const WARM_UP: usize = 20;
+    const MANY: u32 = 1_000;
+    const FEW: u32 = 10;
 
     pub(super) fn main() {
         let pairs = std::env::args().find_map(|a| a.parse().ok()).unwrap_or(PAIRS).clamp(1, MOST_PAIRS);
@@ -55,7 +61,24 @@ mod unix {
         documents.report("credential-process, warm, against /bin/true");
         Pairs::measure(pairs, || client(&home, &["--version"]), baseline).report("--version, against /bin/true");
         exchanges(&socket, pairs);
-        assert_eq!(fake.role_calls(ACCOUNT, ROLE), 1, "all but the first were answered from memory");
+        let aws = std::env::var("AWS_CLI").ok();
+        if let Some(aws) = &aws {
+            let theirs = || {
+                let mut words = aws.split_whitespace();
+                let mut command = home.command(words.next().unwrap_or("aws"));
+                command.args(words).args(["configure", "export-credentials", "--profile", "dev-sso"]);
+                command
+            };
+            // Its own files are compiled, and its own cache filled, before it is measured.
+            time(theirs());
+            let (ours, theirs) = (processor_time(MANY, ask), processor_time(FEW, theirs));
+            let ratio = theirs / ours;
+            println!(
+                "processor time of aws configure export-credentials {theirs:.0} ms, of ours {ours:.2} ms: {ratio:.0} x less"
+            );
+        }
+        let others = usize::from(aws.is_some());
+        assert_eq!(fake.role_calls(ACCOUNT, ROLE), 1 + others, "all but the first were answered from memory");
     }
 
     fn client(home: &TestHome, arguments: &[&str]) -> Command {
@@ -95,6 +118,23 @@ mod unix {
         let took = began.elapsed();
         assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "{command:?}: {status:?}");
         took
+    }
+
+    /// Milliseconds of processor time that one run takes, children included, from the kernel's account (in ticks of
+    /// 10 ms, hence many runs).
+    fn processor_time(runs: u32, command: impl Fn() -> Command) -> f64 {
+        let before = children_ticks();
+        for _ in 0..runs {
+            time(command());
+        }
+        (children_ticks() - before) * 10.0 / f64::from(runs)
+    }
+
+    /// `cutime` and `cstime` of proc_pid_stat(5), the 16th and 17th field.
+    fn children_ticks() -> f64 {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        fields.skip(13).take(2).filter_map(|f| f.parse::<f64>().ok()).sum()
     }
 
     /// The agent's share: connect, ask, answer, in a process that runs already.
