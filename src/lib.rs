@@ -38,7 +38,7 @@
 //! `tests/core/tidy.rs` reads the sources and fails on an import against this table, a file over 500 lines, a clock
 //! read outside [`platform`] or an SDK client built outside [`aws`].
 //!
-//! ## Two ways through the house
+//! ## Three ways through the house
 //!
 //! 1. **A credential is asked for.** `agentctl credential-process` connects (absent: starts agentd once and waits for
 //!    its word), asks `GET /v1/profiles/dev/credentials`; the files are looked at, [`core::broker::Event::Demand`] goes
@@ -49,6 +49,11 @@
 //!    both clocks and sends [`core::broker::Event::Tick`]; what is due is fetched; a rotated refresh token is stored
 //!    before anybody uses it; a failure becomes [`core::classify::Evidence`], then a class, then a disposition; the old
 //!    credential is served until its end.
+//!
+//! 3. **Somebody asks for a login.** `agentctl login` posts it ([`daemon::login_routes`]); the broker first waits for
+//!    credentials like any other client, which renews silently what can be renewed; only class `needs-login` leads on, to
+//!    the login that is pending or, by the rules of [`core::login`], to a new one, made by [`daemon::login_flow`]. The
+//!    client shows the address and opens the browser. It is done when the token has proved to work.
 //!
 //! ## Invariants
 //!
@@ -68,10 +73,9 @@
 //!
 //! ## What it deliberately does not do
 //!
-//! It opens no browser yet (`aws sso login` does; the agent adopts the token), assumes no roles yet (the broker's chains
-//! are ready for it), keeps no credential on disk but the SSO token that the AWS tools share, writes no AWS config, has
-//! no switch that weakens TLS, and retries nothing below the broker, but for one repeat of a CreateToken whose answer was
-//! lost.
+//! It assumes no roles yet (the broker's chains are ready for it), keeps no credential on disk but the SSO token that the
+//! AWS tools share, writes no AWS config, has no switch that weakens TLS, and retries nothing below the broker, but for one
+//! repeat of a CreateToken whose answer was lost.
 
 pub mod api;
 pub mod aws;

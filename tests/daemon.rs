@@ -40,6 +40,10 @@ mod kills;
 #[path = "daemon/life.rs"]
 mod life;
 #[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/login.rs"]
+mod login;
+#[cfg(test)]
 #[path = "daemon/main_job.rs"]
 mod main_job;
 #[cfg(test)]

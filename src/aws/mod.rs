@@ -6,7 +6,7 @@
 //! | which address is called? | [`endpoints`] |
 //! | what came back, and who answered? | [`trace`] |
 //! | what does a failed call show? | [`evidence`] |
-//! | the two calls | [`sso_oidc`], [`sso_portal`] |
+//! | the calls | [`sso_login`], [`sso_oidc`], [`sso_portal`] |
 //! | what do the AWS config files say? | [`profile`] |
 //!
 //! Invariants:
@@ -27,6 +27,7 @@ pub mod endpoints;
 pub mod evidence;
 pub mod http;
 pub mod profile;
+pub mod sso_login;
 pub mod sso_oidc;
 pub mod sso_portal;
 mod trace;

@@ -44,7 +44,7 @@ impl Aws {
 }
 
 /// The token, if the answer holds one that lives.
-fn token(output: aws_sdk_ssooidc::operation::create_token::CreateTokenOutput) -> Option<NewToken> {
+pub(super) fn token(output: aws_sdk_ssooidc::operation::create_token::CreateTokenOutput) -> Option<NewToken> {
     let present = |text: Option<String>| text.map(Secret::new).filter(|s| !s.is_empty());
     let expires_in = u64::try_from(output.expires_in).ok().filter(|s| *s > 0)?;
     Some(NewToken {

@@ -1,4 +1,5 @@
-//! SSO portal GetRoleCredentials: a role's credentials for an access token.
+//! The SSO portal, asked with an access token: GetRoleCredentials for a role's credentials, ListAccounts to learn whether
+//! the token is good.
 
 use super::endpoints::Service;
 use super::{Aws, Call};
@@ -34,6 +35,25 @@ impl Aws {
                 Some(credentials) => prepared.call(Ok(credentials)),
                 None => prepared.incomplete(),
             },
+            Err(error) => prepared.failed(&error),
+        }
+    }
+}
+
+impl Aws {
+    /// Learns whether the portal accepts the token, by a call that needs no role. One request.
+    pub async fn list_accounts(&self, session: &SsoSession, access_token: &Secret) -> Call<()> {
+        let prepared = match self.prepare(Operation::ListAccounts, Service::Portal, session, &[access_token]) {
+            Ok(prepared) => prepared,
+            Err(evidence) => return Call { result: Err(*evidence), server_date: None },
+        };
+        let target = &prepared.target;
+        let client = self.shared.portal.get(session, target, || prepared.http.portal(&session.region, target));
+        let request = client.list_accounts().access_token(access_token.expose()).max_results(1);
+        match request.customize().interceptor(prepared.trace.clone()).send().await {
+            // A page of a captive portal parses as an answer without accounts.
+            Ok(output) if output.account_list.is_some() => prepared.call(Ok(())),
+            Ok(_) => prepared.incomplete(),
             Err(error) => prepared.failed(&error),
         }
     }

@@ -98,10 +98,15 @@ In ~/.aws/config:
     #[command(after_help = "Examples:
   agentctl resume")]
     Resume,
-    /// See whether a login is needed, and how (nothing is opened yet)
+    /// Sign in to AWS, where that is needed: one browser tab, whoever else asks
     #[command(after_help = "Examples:
-  agentctl login --profile dev")]
-    Login(Fetch),
+  agentctl login --profile dev
+  agentctl login --sso-session corp
+  agentctl login --device          with a code, in a browser anywhere
+
+For Claude Code, in ~/.claude/settings.json:
+  \"awsAuthRefresh\": \"agentctl login --profile dev\"")]
+    Login(Login),
     /// Let systemd or launchd hold the socket and start the agent
     #[command(after_help = "Examples:
   agentctl service install
@@ -187,6 +192,29 @@ pub struct Ask {
     /// Resolve once in a process of its own: no agent is asked or started
     #[arg(long)]
     pub no_daemon: bool,
+}
+
+/// `login`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Login {
+    /// Sign in to this session, whatever its profiles [default: the profile's]
+    #[arg(long, value_name = "NAME")]
+    pub sso_session: Option<String>,
+    /// With a code that is compared in a browser anywhere [default: where no browser can come back to this machine]
+    #[arg(long, conflicts_with = "pkce")]
+    pub device: bool,
+    /// In a browser of this machine, which comes back to a port of its loopback
+    #[arg(long)]
+    pub pkce: bool,
+    /// Only show the address
+    #[arg(long)]
+    pub no_browser: bool,
+    /// Sign in anew although everything is valid (at a terminal only)
+    #[arg(long)]
+    pub force: bool,
+    /// Do not start the agent when it is absent: exit 19 (also AGENTCTL_NO_AUTOSTART=1)
+    #[arg(long)]
+    pub no_autostart: bool,
 }
 
 /// `export`.

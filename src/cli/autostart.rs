@@ -47,6 +47,12 @@ pub trait Launcher {
     /// Class `agent-unreachable`: there is none beside us.
     fn program(&self) -> Result<PathBuf, Failure>;
 
+    /// Opens a page in the user's browser.
+    ///
+    /// # Errors
+    /// Why none could be opened, in a few words.
+    fn browse(&self, url: &str) -> Result<(), String>;
+
     /// Runs a program of the system's (the service manager's) to its end; what it printed.
     ///
     /// # Errors
@@ -155,6 +161,10 @@ impl Launcher for Sibling<'_> {
 
     fn resolve(&self, question: Question<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
         self.run_resolve(question)
+    }
+
+    fn browse(&self, url: &str) -> Result<(), String> {
+        crate::platform::browser::open(self.vars, url)
     }
 
     fn run(&self, command: &[String]) -> Result<String, Failure> {

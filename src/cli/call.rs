@@ -88,6 +88,21 @@ pub fn until_done(
     target: impl Fn(u64, Option<u64>) -> String,
     patience: Patience,
 ) -> Result<Reply, Problem> {
+    until_done_with(ctx, out, method, target, &[], patience)
+}
+
+/// The same, with a body.
+///
+/// # Errors
+/// The same.
+pub fn until_done_with(
+    ctx: &Context<'_>,
+    out: &mut Output<'_>,
+    method: &str,
+    target: impl Fn(u64, Option<u64>) -> String,
+    body: &[u8],
+    patience: Patience,
+) -> Result<Reply, Problem> {
     // A question about a profile without its world would be answered from the agent's own.
     ctx.world.as_ref().map_err(Clone::clone)?;
     let began = ctx.clock.tick();
@@ -100,7 +115,7 @@ pub fn until_done(
             return Err(start.failure.unwrap_or_else(|| outlasted(patience.timeout, answered)));
         }
         let within = left.min(ANSWER);
-        match exchange(ctx, out, method, &target(hold(left), since), &[], within) {
+        match exchange(ctx, out, method, &target(hold(left), since), body, within) {
             Ok(reply) if reply.status == 202 => {
                 answered = true;
                 since = in_flight_mark(&reply).or(since);

@@ -51,6 +51,10 @@ pub(super) struct Fake {
     pub(super) launches: Cell<usize>,
     /// Commands of the service manager that were run.
     pub(super) commands: RefCell<Vec<String>>,
+    /// Pages that were opened.
+    pub(super) opened: RefCell<Vec<String>>,
+    /// Why none can be.
+    pub(super) no_browser: Option<&'static str>,
     /// What each of them says when it fails.
     pub(super) command_fails: Option<&'static str>,
     /// Headers of the last request.
@@ -92,6 +96,8 @@ impl Fake {
             agent_version: None,
             launches: Cell::new(0),
             commands: RefCell::default(),
+            opened: RefCell::default(),
+            no_browser: None,
             command_fails: None,
             headers: RefCell::default(),
             bodies: RefCell::default(),
@@ -222,6 +228,11 @@ impl Launcher for Fake {
 
     fn program(&self) -> Result<PathBuf, Failure> {
         Ok("/opt/agentd".into())
+    }
+
+    fn browse(&self, url: &str) -> Result<(), String> {
+        self.opened.borrow_mut().push(url.to_owned());
+        self.no_browser.map_or(Ok(()), |why| Err(why.to_owned()))
     }
 
     fn run(&self, command: &[String]) -> Result<String, Failure> {

@@ -1,117 +1,280 @@
-//! `agentctl login`, as far as it goes without browser logins: says whether one is needed, and how. Nothing is opened.
+//! `agentctl login`: signs in where that is needed. The agent decides and does it; this client shows the address, opens
+//! the browser if it is the one to do so, and waits.
 //!
-//! Asking for credentials renews silently what can be renewed, so a login is called for only when the agent says so.
+//! A login outlives its client: whoever comes next joins it, sees the same address and opens nothing.
 
-use super::args::Fetch;
+use std::time::Duration;
+
+use super::args::Login;
+use super::call::{self, Patience};
 use super::context::Context;
-use super::credentials::{self, Wish};
-use super::document;
 use super::outcome::Problem;
 use super::output::{Output, local_time};
-use super::{call, render, snapshot};
-use crate::api::v1::StatusDocument;
-use crate::core::failure::{Failure, FailureClass, shell_word};
+use super::render;
+use crate::api::v1::{self, LoginDocument, LoginRequest};
+use crate::core::failure::{Failure, FailureClass};
+use crate::core::login::{BUDGET, FlowWish, LoginState};
+use crate::core::time::Timestamp;
+use crate::platform::browser;
+
+/// Claude Code ends its hook after 180 s.
+const LIMIT: Duration = Duration::from_secs(170);
+/// A person at a terminal waits as long as AWS does.
+const TERMINAL_LIMIT: Duration = Duration::from_secs(590);
+/// The agent holds a question about a login this long.
+const HOLD_MS: u64 = 1500;
+/// It has this long to take one in.
+const ASK: Duration = Duration::from_secs(25);
+/// Between two questions at least.
+const SPACING: Duration = Duration::from_millis(100);
 
 /// Runs the verb.
 ///
 /// # Errors
-/// `needs-login` with the command that logs in; any other class as it is, since a login would not help.
-pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Fetch) -> Result<(), Problem> {
-    let profile = ctx.profile()?;
-    let reply =
-        credentials::fetch(ctx, out, &profile, Wish::default(), args.patience()).map_err(|p| advise(p, &profile))?;
-    let keys = document::parse(&reply.body)?;
-    let until = render::clock_time(local_time(keys.expires_at), local_time(ctx.clock.wall()));
-    if let Some(failure) = ended_session(ctx, out, &profile)? {
-        let message = format!("{} (credentials of '{profile}' live until {until})", failure.message);
-        return Err(advise(Problem::failed(failure.class, message, failure.fix), &profile));
-    }
-    out.tell(&format!("already signed in: '{profile}' has credentials until {until}"));
-    Ok(())
-}
-
-/// Why the session behind the profile cannot go on, although what came from it still lives.
-fn ended_session(ctx: &Context<'_>, out: &mut Output<'_>, profile: &str) -> Result<Option<Failure>, Problem> {
-    let document: StatusDocument = call::read(&call::ask(ctx, out, "GET", "/v1/status", &[])?)?;
-    let Ok(found) = snapshot::find(ctx, &document, profile) else { return Ok(None) };
-    let mut sessions = document.status.sessions.iter().filter(|s| found.session.as_ref() == Some(&s.id));
-    let failure = sessions.next().and_then(|s| s.last_failure.clone()).map(|f| f.failure);
-    Ok(failure.filter(|f| f.class == FailureClass::NeedsLogin))
-}
-
-fn advise(problem: Problem, profile: &str) -> Problem {
-    match problem {
-        // A token file that is broken says nothing about the session, yet a login is what replaces it.
-        Problem::Failed(f) if f.class == FailureClass::NeedsLogin || f.fix.contains("agentctl login") => {
-            // What comes before the login matters: a link in the file's place has to go first.
-            let before = f.fix.split("agentctl login").next().unwrap_or_default().trim_end();
-            let before = if before.is_empty() { "run:" } else { before };
-            let login = format!("aws sso login --profile {}", shell_word(profile));
-            let fix = format!("{before} {login}; the agent picks the new token up by itself");
-            Problem::failed(f.class, f.message, fix)
+/// The class of whatever stands in the way; `needs-login` for a login that was denied, not answered or is still pending;
+/// `login-paused` where none is begun.
+pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Login) -> Result<(), Problem> {
+    let asked = Asked::new(ctx, out, args)?;
+    let body = serde_json::to_vec(&asked.request).unwrap_or_default();
+    let patience = Patience { timeout: ASK, autostart: !args.no_autostart };
+    let reply = call::until_done_with(ctx, out, "POST", |_, _| asked.target.clone(), &body, patience)?;
+    let mut login: LoginDocument = call::read(&reply)?;
+    let limit = if asked.request.terminal { TERMINAL_LIMIT } else { LIMIT };
+    let began = ctx.clock.tick();
+    let mut shown = false;
+    loop {
+        match login.state {
+            LoginState::Done => return asked.done(ctx, out, &login, shown),
+            LoginState::Failed | LoginState::Refused => return Err(failure_of(login)),
+            LoginState::Pending => {}
         }
-        other => other,
+        if let Some(url) = login.url.clone().filter(|_| !shown) {
+            shown = true;
+            asked.show(ctx, out, &login, &url, args.no_browser);
+        }
+        if ctx.clock.tick().since(began) >= limit {
+            return Err(asked.still_pending(&login));
+        }
+        login = follow(ctx, out, &login)?;
     }
+}
+
+/// What is asked for, and how it is called.
+struct Asked {
+    /// `the profile 'dev'` or `the session 'corp'`, without the article.
+    name: String,
+    target: String,
+    request: LoginRequest,
+}
+
+impl Asked {
+    fn new(ctx: &Context<'_>, out: &Output<'_>, args: &Login) -> Result<Self, Problem> {
+        let (name, target) = match &args.sso_session {
+            Some(session) => (session.clone(), format!("/v1/sessions/{}/login", v1::encode_segment(session))),
+            None => {
+                let profile = ctx.profile()?;
+                let target = call::profile_target(&profile, "login");
+                (profile, target)
+            }
+        };
+        let flow = match (args.device, args.pkce) {
+            (true, _) => FlowWish::Device,
+            (_, true) => FlowWish::Pkce,
+            _ => FlowWish::Auto,
+        };
+        let terminal = out.screen.stderr_is_terminal;
+        if args.force && !terminal {
+            let message = "--force is for a person at a terminal".to_owned();
+            return Err(Problem::Usage(message, "leave it out: a login that is needed is begun".to_owned()));
+        }
+        let ci = ctx.vars.get("CI").is_some_and(|ci| ci != "false" && ci != "0");
+        let display = browser::can_come_back(ctx.vars);
+        Ok(Self { name, target, request: LoginRequest { flow, force: args.force, terminal, display, ci } })
+    }
+
+    /// What a person needs, before any browser opens: Claude Code shows it too.
+    fn show(&self, ctx: &Context<'_>, out: &mut Output<'_>, login: &LoginDocument, url: &str, no_browser: bool) {
+        let opens = login.open && !no_browser;
+        out.line(&match (login.open, opens) {
+            (true, true) => format!("Sign in for '{}' in your browser; should none open, go to:", self.name),
+            (true, false) => format!("Sign in for '{}' in a browser:", self.name),
+            (false, _) => format!("A login for '{}' is pending already; answer it in the browser:", self.name),
+        });
+        out.line(&format!("  {url}"));
+        if let Some(code) = &login.user_code {
+            out.line(&format!("and compare the code: {code}"));
+        }
+        if let Some(until) = login.expires_at {
+            let until = render::clock_time(local_time(until), local_time(ctx.clock.wall()));
+            let today = match login.openings_today {
+                n if n > 0 && !self.request.terminal => format!(" (login {n} of {BUDGET} today)"),
+                _ => String::new(),
+            };
+            out.line(&format!("AWS waits until {until}{today}."));
+        }
+        if opens && let Err(why) = ctx.launcher.browse(url) {
+            out.line(&format!("No browser was opened ({why}): go to the address yourself."));
+        }
+    }
+
+    fn done(&self, ctx: &Context<'_>, out: &mut Output<'_>, login: &LoginDocument, shown: bool) -> Result<(), Problem> {
+        let until = |at: Timestamp| render::clock_time(local_time(at), local_time(ctx.clock.wall()));
+        let until = login.expires_at.map_or_else(String::new, |at| format!(" until {}", until(at)));
+        let how = if shown { "signed in" } else { "already signed in" };
+        out.tell(&format!("{how}: '{}' has credentials{until}", self.name));
+        Ok(())
+    }
+
+    fn still_pending(&self, login: &LoginDocument) -> Problem {
+        let message = format!("the login for '{}' is still pending", self.name);
+        let fix = match &login.url {
+            Some(url) => format!("answer it at {url} and run this again: it goes on"),
+            None => "run this again: it goes on".to_owned(),
+        };
+        Problem::failed(FailureClass::NeedsLogin, message, fix)
+    }
+}
+
+/// How the login stands after its next change, or after a while.
+fn follow(ctx: &Context<'_>, out: &mut Output<'_>, login: &LoginDocument) -> Result<LoginDocument, Problem> {
+    let asked = ctx.clock.tick();
+    let target = format!("/v1/logins/{}?after={}&wait={HOLD_MS}", v1::encode_segment(&login.id), login.revision);
+    let reply = call::exchange(ctx, out, "GET", &target, &[], call::ANSWER);
+    ctx.clock.sleep(SPACING.saturating_sub(ctx.clock.tick().since(asked)));
+    match reply {
+        Ok(reply) if reply.status == 200 => call::read(&reply),
+        Ok(reply) if reply.status == 202 => Ok(login.clone()),
+        // Never a new tab without a word.
+        _ => Err(Problem::failed(
+            FailureClass::NeedsLogin,
+            "the agent ended meanwhile, and the login with it",
+            "run it again; a page that is still open leads nowhere",
+        )),
+    }
+}
+
+fn failure_of(login: LoginDocument) -> Problem {
+    let class = login.code.unwrap_or(FailureClass::NeedsLogin);
+    let message = login.message.unwrap_or_else(|| "the login failed".to_owned());
+    Failure::new(class, message, login.fix.unwrap_or_default()).into()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, union};
-    use super::super::status::tests::DOCUMENT;
+    use super::super::fake::Fake;
     use super::*;
 
+    fn document(revision: u64, state: &str, more: &str) -> String {
+        format!(
+            r#"{{"id":"7","revision":{revision},"state":"{state}","url":null,"user_code":null,"expires_at":null,
+            "code":null,"message":null,"fix":null{more}}}"#
+        )
+    }
+
+    fn pending(open: bool) -> String {
+        let text = document(2, "pending", &format!(r#","open":{open},"openings_today":1"#));
+        text.replace(r#""url":null,"user_code":null,"expires_at":null"#, r#""url":"https://device.example/?c=ABCD-EFGH","user_code":"ABCD-EFGH","expires_at":"2020-06-17T10:12:08Z""#)
+    }
+
+    fn done(revision: u64) -> String {
+        document(revision, "done", "").replace(r#""expires_at":null"#, r#""expires_at":"2020-06-17T11:02:08Z""#)
+    }
+
     #[test]
-    fn valid_credentials_are_success() {
+    fn valid_credentials_open_nothing() {
         let mut fake = Fake::new();
-        fake.answers(200, &union()).answers(200, DOCUMENT);
+        fake.answers(200, &done(1));
         let end = fake.run("login --profile dev");
         assert_eq!((end.code, end.stdout.as_str()), (0, ""));
         assert!(end.stderr.starts_with("already signed in: 'dev' has credentials until "), "{}", end.stderr);
+        assert_eq!(fake.targets(), ["POST /v1/profiles/dev/login"]);
+        assert!(fake.opened.borrow().is_empty());
     }
 
     #[test]
-    fn a_session_that_has_ended_needs_a_login_while_its_credentials_live() {
+    fn the_one_that_begins_it_shows_first_and_opens_then() {
         let mut fake = Fake::new();
-        let mut document: serde_json::Value = serde_json::from_str(DOCUMENT).unwrap();
-        document["profiles"][1]["session"] = "corp".into();
-        document["sessions"][0]["last_failure"] = serde_json::json!({
-            "class": "needs-login", "message": "AWS refused", "fix": "", "at": "2020-06-17T10:00:00Z", "count": 1
-        });
-        fake.answers(200, &union()).answers(200, &document.to_string());
+        fake.answers(200, &document(1, "pending", "")).answers(200, &pending(true)).answers(200, &done(3));
         let end = fake.run("login --profile dev");
-        assert_eq!(end.code, 10, "{}", end.stderr);
-        assert!(end.stderr.contains("AWS refused (credentials of 'dev' live until "), "{}", end.stderr);
-        assert!(end.stderr.contains("aws sso login --profile dev"), "{}", end.stderr);
+        assert_eq!(end.code, 0, "{}", end.stderr);
+        let lines: Vec<_> = end.stderr.lines().collect();
+        assert_eq!(lines[0], "Sign in for 'dev' in your browser; should none open, go to:");
+        assert_eq!(lines[1..3], ["  https://device.example/?c=ABCD-EFGH", "and compare the code: ABCD-EFGH"]);
+        assert!(lines[3].starts_with("AWS waits until ") && lines[3].ends_with(" (login 1 of 6 today)."), "{lines:?}");
+        assert!(lines[4].starts_with("signed in: 'dev' has credentials until "), "{lines:?}");
+        assert_eq!(*fake.opened.borrow(), ["https://device.example/?c=ABCD-EFGH"]);
+        assert_eq!(fake.targets()[1], "GET /v1/logins/7?after=1&wait=1500");
     }
 
     #[test]
-    fn a_needed_login_names_the_command() {
+    fn whoever_joins_shows_the_same_and_opens_nothing() {
         let mut fake = Fake::new();
-        fake.fails(FailureClass::NeedsLogin, "the session 'corp' has ended", "agentctl login --profile my dev");
-        let args = ["agentctl", "login", "--profile", "my dev"];
-        let end = fake.run_args(&args);
+        fake.answers(200, &pending(false)).answers(200, &done(3));
+        let end = fake.run("login --sso-session corp");
+        assert!(end.stderr.starts_with("A login for 'corp' is pending already; answer it in the browser:\n  https"));
+        assert!(fake.opened.borrow().is_empty());
+        assert_eq!(fake.targets()[0], "POST /v1/sessions/corp/login");
+        fake.answers(200, &pending(true)).answers(200, &done(3));
+        fake.run("login --no-browser");
+        assert!(fake.opened.borrow().is_empty());
+    }
+
+    #[test]
+    fn without_a_browser_the_address_is_enough() {
+        let mut fake = Fake::new();
+        fake.no_browser = Some("there is no browser here");
+        fake.answers(200, &pending(true)).answers(200, &done(3));
+        let end = fake.run("login");
+        assert!(end.stderr.contains("No browser was opened (there is no browser here): go to the address yourself.\n"));
+    }
+
+    #[test]
+    fn a_client_without_a_terminal_gives_up_in_time_and_the_login_goes_on() {
+        let mut fake = Fake::new();
+        fake.answers(200, &pending(true));
+        fake.forever(200, &pending(true), Duration::from_millis(1500));
+        let end = fake.run("login --profile dev");
         assert_eq!(end.code, 10);
-        assert_eq!(
-            end.stderr,
-            "agentctl: the session 'corp' has ended; run: aws sso login --profile 'my dev'; the agent picks the new token up by itself\n"
+        assert!(fake.elapsed() >= LIMIT && fake.elapsed() < LIMIT + Duration::from_secs(3), "{:?}", fake.elapsed());
+        assert!(end.stderr.ends_with("run this again: it goes on\n"), "{}", end.stderr);
+        assert_eq!(fake.opened.borrow().len(), 1);
+    }
+
+    #[test]
+    fn an_agent_that_ends_meanwhile_is_told_and_nothing_opens() {
+        let mut fake = Fake::new();
+        fake.answers(200, &document(1, "pending", "")).answers(404, "{}");
+        let end = fake.run("login");
+        assert_eq!(end.code, 10);
+        assert!(
+            end.stderr.contains("the agent ended meanwhile, and the login with it; run it again"),
+            "{}",
+            end.stderr
         );
     }
 
     #[test]
-    fn a_broken_token_file_is_replaced_by_a_login() {
+    fn a_refusal_is_its_class() {
         let mut fake = Fake::new();
-        let fix = "remove it and log in again: agentctl login --profile dev";
-        fake.fails(FailureClass::Misconfigured, "the token file is a symbolic link", fix);
-        let end = fake.run("login --profile dev");
-        assert_eq!(end.code, 12);
-        assert!(end.stderr.contains("; remove it and log in again: aws sso login --profile dev; "), "{}", end.stderr);
+        let refused = document(1, "refused", "").replace(
+            r#""code":null,"message":null,"fix":null"#,
+            r#""code":"login-paused","message":"6 of 6","fix":"wait""#,
+        );
+        fake.answers(200, &refused);
+        let end = fake.run("login");
+        assert_eq!((end.code, end.stderr.as_str()), (18, "agentctl: 6 of 6; wait\n"));
     }
 
     #[test]
-    fn other_failures_call_for_no_login() {
+    fn what_the_client_knows_of_its_place_goes_along() {
         let mut fake = Fake::new();
-        fake.fails(FailureClass::AccessDenied, "no", "ask");
-        let end = fake.run("login");
-        assert_eq!((end.code, end.stderr.as_str()), (11, "agentctl: no; ask\n"));
+        fake.vars = [("CI", "true"), ("SSH_TTY", "/dev/pts/0")].into_iter().collect();
+        fake.answers(200, &done(1));
+        fake.run("login --device");
+        let sent: LoginRequest = serde_json::from_str(&fake.bodies.borrow()[0]).unwrap();
+        let expected = LoginRequest { flow: FlowWish::Device, force: false, terminal: false, display: false, ci: true };
+        assert_eq!(sent, expected);
+        assert_eq!(fake.run("login --force").code, 2, "nobody is there");
+        assert_eq!(fake.run("login --device --pkce").code, 2);
     }
 }

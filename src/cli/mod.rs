@@ -12,7 +12,7 @@
 //! | what does a verb print? | the verb's file; tables and texts in [`render`] |
 //! | what does it need of the outside? | [`agent`]: fakes go there in tests, the real things in [`wiring`] |
 //!
-//! Absent on purpose: reading stdin, opening a browser, reading AWS's files, any network but the local socket, and a
+//! Absent on purpose: reading stdin, reading AWS's files, any network but the local socket, and a
 //! read of the environment or of a clock below [`wiring`].
 
 pub mod agent;

@@ -15,6 +15,14 @@ pub enum Operation {
     CreateToken,
     /// SSO portal GetRoleCredentials.
     GetRoleCredentials,
+    /// SSO portal ListAccounts.
+    ListAccounts,
+    /// SSO OIDC RegisterClient.
+    RegisterClient,
+    /// SSO OIDC StartDeviceAuthorization.
+    StartDeviceAuthorization,
+    /// SSO OIDC CreateToken with the grant of a login.
+    SignIn,
 }
 
 impl Operation {
@@ -22,8 +30,11 @@ impl Operation {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::CreateToken => "CreateToken",
+            Self::CreateToken | Self::SignIn => "CreateToken",
             Self::GetRoleCredentials => "GetRoleCredentials",
+            Self::ListAccounts => "ListAccounts",
+            Self::RegisterClient => "RegisterClient",
+            Self::StartDeviceAuthorization => "StartDeviceAuthorization",
         }
     }
 }
@@ -288,8 +299,29 @@ impl Evidence {
                 format!("AWS denies a token for this SSO session{said}"),
                 "ask who runs Identity Center",
             ),
-            (Operation::GetRoleCredentials, "UnauthorizedException", _) | (Operation::GetRoleCredentials, _, 401) => {
-                Some(Verdict::TokenRefused)
+            (Operation::GetRoleCredentials | Operation::ListAccounts, "UnauthorizedException", _)
+            | (Operation::GetRoleCredentials | Operation::ListAccounts, _, 401) => Some(Verdict::TokenRefused),
+            (Operation::ListAccounts, "ForbiddenException" | "AccessDeniedException", _)
+            | (Operation::ListAccounts, _, 403) => failed(
+                C::AccessDenied,
+                format!("AWS denies the list of accounts{said}"),
+                "ask who runs Identity Center",
+            ),
+            (Operation::RegisterClient | Operation::StartDeviceAuthorization, "InvalidRequestException", _) => failed(
+                C::Misconfigured,
+                format!("AWS does not know this start URL in this region{said}"),
+                "check sso_start_url and sso_region (where Identity Center lives, not Bedrock)",
+            ),
+            (
+                Operation::StartDeviceAuthorization | Operation::SignIn,
+                "InvalidClientException" | "UnauthorizedClientException",
+                _,
+            ) => failed(C::NeedsLogin, format!("AWS does not know this client any more ({code})"), "log in again"),
+            (Operation::SignIn, "InvalidGrantException" | "ExpiredTokenException", _) => {
+                failed(C::NeedsLogin, "the login came too late".to_owned(), "log in again")
+            }
+            (Operation::SignIn, "AccessDeniedException", _) => {
+                failed(C::NeedsLogin, "the login was denied".to_owned(), "log in again")
             }
             (Operation::GetRoleCredentials, "ForbiddenException" | "AccessDeniedException", _)
             | (Operation::GetRoleCredentials, _, 403) => failed(

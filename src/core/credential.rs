@@ -78,6 +78,17 @@ pub struct RefreshGrant {
     pub registration_expires_at: Option<Timestamp>,
 }
 
+/// A registered OIDC client (RFC 7591): what logins and refresh tokens are bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientRegistration {
+    /// Its public name.
+    pub client_id: String,
+    /// Its secret, which no public client can keep; treated as one all the same.
+    pub client_secret: Secret,
+    /// When AWS stops accepting it.
+    pub expires_at: Timestamp,
+}
+
 /// Anything that a node of the broker can hold. Shared, never copied, so that each secret exists once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {

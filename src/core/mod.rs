@@ -11,6 +11,7 @@
 //! | when does a refresh start? | [`schedule`] |
 //! | what does this failure mean? | [`classify`], [`failure`] |
 //! | who waits, who is answered, what runs? | [`broker`], [`node`], [`nodes`], [`waiters`], [`pulls`] |
+//! | when may a browser open? | [`login`] |
 //! | what is special about an SSO session or a role? | [`session`], [`role`] |
 //! | what do all users of one portal share? | [`portal`] |
 //! | what time is it at AWS? | [`server_clock`] |
@@ -21,6 +22,7 @@ pub mod broker;
 pub mod classify;
 pub mod credential;
 pub mod failure;
+pub mod login;
 pub mod node;
 pub mod nodes;
 pub mod portal;

@@ -147,8 +147,24 @@ pub struct SessionStatus {
     pub next: Option<NextStep>,
     /// What failed last, if nothing succeeded since.
     pub last_failure: Option<FailureStatus>,
+    /// The login that waits for somebody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<LoginStatus>,
     /// The profiles that live on it.
     pub profiles: Vec<String>,
+}
+
+/// A login that waits for somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginStatus {
+    /// The page to open.
+    pub url: String,
+    /// The code to compare, where there is one.
+    pub user_code: Option<String>,
+    /// Until when AWS waits.
+    pub expires_at: Timestamp,
+    /// Openings of the last day that nobody at a terminal asked for.
+    pub openings_today: usize,
 }
 
 /// Something worth a person's attention. Like a [`Failure`] it is plain text of bounded length, whatever it quotes.

@@ -34,6 +34,8 @@ pub enum Wish {
         /// At its deadline what is valid is good enough.
         last_ask: bool,
     },
+    /// A session's token that lives (answered with [`Answer::Renewed`]).
+    Token,
     /// A renewal at or after this tick.
     Renewal {
         /// When the request was first made.
@@ -90,6 +92,8 @@ pub type Waiters = BTreeMap<WaiterId, Waiter>;
 /// What an entry offers to those who wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<'a> {
+    /// When what is held and valid ends, whatever it is.
+    pub valid_until: Option<Timestamp>,
     /// Valid role credentials with the life they have left and had at receipt.
     pub held: Option<(&'a Arc<RoleCredentials>, Duration, Option<Duration>)>,
     /// From here on the held credentials are about to die.
@@ -125,6 +129,7 @@ impl Waiter {
             Wish::Credentials { min_ttl, other_than, last_ask } => {
                 self.credentials_fate(offer, *min_ttl, other_than.as_deref(), *last_ask, now)
             }
+            Wish::Token => self.token_fate(offer, now),
             Wish::Renewal { since } => self.renewal_fate(offer, *since, now),
         }
     }
@@ -134,7 +139,7 @@ impl Waiter {
     pub const fn min_ttl(&self) -> Option<Duration> {
         match self.wish {
             Wish::Credentials { min_ttl, .. } => Some(min_ttl),
-            Wish::Renewal { .. } => None,
+            Wish::Renewal { .. } | Wish::Token => None,
         }
     }
 
@@ -169,6 +174,16 @@ impl Waiter {
             return Fate::Answer(Answer::Refused(refusal));
         }
         self.wait_until(self.deadline, None, now)
+    }
+
+    fn token_fate(&self, offer: &Offer<'_>, now: Tick) -> Fate {
+        if let Some(expires_at) = offer.valid_until {
+            return Fate::Answer(Answer::Renewed { expires_at });
+        }
+        match self.refusal(offer, now) {
+            Some(refusal) => Fate::Answer(Answer::Refused(refusal)),
+            None => self.wait_until(self.deadline, None, now),
+        }
     }
 
     fn renewal_fate(&self, offer: &Offer<'_>, since: Tick, now: Tick) -> Fate {

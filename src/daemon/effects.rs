@@ -1,21 +1,26 @@
 //! Actions of the broker, run: each in a task with a deadline that posts exactly one event back, whatever happens.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
 use super::event_loop::{Message, Sender};
+use super::login_flow;
 use super::settings::Configuration;
 use super::token_flow::{TokenFlow, role_flow};
 use super::watcher::Watcher;
-use crate::core::broker::{Event, Fetch, Outcome};
+use crate::core::broker::{Event, Fetch, LoginCall, Outcome, Verify};
 use crate::core::classify::Verdict;
 use crate::core::failure::{Failure, FailureClass};
+use crate::core::login::{AttemptId, Ending, History};
 use crate::core::node::{FlightId, NodeId};
 use crate::core::source::{Link, World};
 use crate::core::time::Timestamp;
+use crate::files::state::StateFile;
 
 /// Then a fetch counts as failed: one AWS call ends after 20 s, and a renewal may make two and wait for a lock before. A
 /// renewal that takes longer goes on all the same; what it stores is found in the file.
@@ -31,6 +36,10 @@ pub struct Effects {
     pub tokens: TokenFlow,
     /// Looks at the files of worlds and sessions.
     pub watcher: Arc<Watcher>,
+    /// Our own notes.
+    pub state: StateFile,
+    /// Logins under way.
+    pub logins: Mutex<BTreeMap<AttemptId, AbortHandle>>,
     /// Fires with each look at the files, for what else is to be looked at then.
     pub looked: Arc<Notify>,
 }
@@ -66,6 +75,54 @@ impl Effects {
         });
     }
 
+    /// Logs in, and reports what a person needs, then how it ended.
+    pub fn login(&self, call: LoginCall) {
+        let (broker, aws, tokens) = (self.broker.clone(), self.configuration.aws(), self.tokens.clone());
+        let attempt = call.attempt;
+        let login = tokio::spawn(async move {
+            info!(session = call.session.id(), flow = ?call.flow, "logging in");
+            let mut report = LoginReport { broker: broker.clone(), attempt, ended: false };
+            let show = |shown| post(&broker, Event::LoginShown(attempt, shown));
+            let ending = login_flow::run(&call, &aws, &tokens, show).await;
+            info!(session = call.session.id(), how = ending.word(), "the login ended");
+            report.end(ending);
+        });
+        self.logins().insert(attempt, login.abort_handle());
+    }
+
+    /// Gives a login up: somebody signed in by another way.
+    pub fn abandon(&self, attempt: AttemptId) {
+        if let Some(login) = self.logins().remove(&attempt) {
+            login.abort();
+        }
+    }
+
+    /// Tries a session's token.
+    pub fn verify(&self, verify: Verify) {
+        let (broker, aws) = (self.broker.clone(), self.configuration.aws());
+        tokio::spawn(async move {
+            let call = aws.list_accounts(&verify.session, &verify.token.access_token).await;
+            let result = call.result.map_err(|evidence| evidence.classify());
+            post(&broker, Event::Verified(verify.login, result));
+        });
+    }
+
+    /// Keeps what is to be remembered of a session's logins.
+    pub fn remember_login(&self, session: String, history: History) {
+        let state = self.state.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(failure) = state.update(|s| s.set_login(&session, history)) {
+                warn!(cause = failure.message, "a login will be forgotten with this process");
+            }
+        });
+    }
+
+    fn logins(&self) -> MutexGuard<'_, BTreeMap<AttemptId, AbortHandle>> {
+        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        logins.retain(|_, login| !login.is_finished());
+        logins
+    }
+
     /// Looks at every file that matters, beside the loop.
     pub fn look_at_files(&self) {
         let (watcher, tokens) = (Arc::clone(&self.watcher), self.tokens.clone());
@@ -81,6 +138,29 @@ impl Effects {
     /// The sessions whose token files matter from now on.
     pub fn watch_sessions(&self, sessions: impl Iterator<Item = (NodeId, Link, Arc<World>)>) {
         self.watcher.set_sessions(sessions);
+    }
+}
+
+/// Posts how a login ended; one whose task dies failed.
+struct LoginReport {
+    broker: Sender,
+    attempt: AttemptId,
+    ended: bool,
+}
+
+impl LoginReport {
+    fn end(&mut self, ending: Ending) {
+        self.ended = true;
+        post(&self.broker, Event::LoginEnded(self.attempt, ending));
+    }
+}
+
+impl Drop for LoginReport {
+    fn drop(&mut self) {
+        if !self.ended {
+            let failure = Failure::new(FailureClass::Transient, "the login ended without a result", "run it again");
+            self.end(Ending::Failed(failure));
+        }
     }
 }
 

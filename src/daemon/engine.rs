@@ -2,8 +2,8 @@
 //! `agentd resolve` asks it once.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -16,6 +16,7 @@ use super::settings::Configuration;
 use super::token_flow::TokenFlow;
 use super::watcher::Watcher;
 use crate::core::broker::{Broker, Event};
+use crate::core::login::LoginId;
 use crate::core::source::World;
 use crate::core::waiters::{Answer, WaiterId};
 use crate::files::Pauses;
@@ -63,6 +64,8 @@ impl Engine {
             configuration: Arc::clone(&configuration),
             tokens: tokens.clone(),
             watcher: Arc::clone(&watcher),
+            state: state.clone(),
+            logins: Mutex::default(),
             looked: Arc::clone(&looked),
         };
         let event_loop = EventLoop { broker: Broker::new(Arc::clone(&home)), clock, inbox, effects, revision };
@@ -79,9 +82,11 @@ impl Engine {
         }
     }
 
-    /// Goes on with a pause that was asked for before this process began.
-    pub fn go_on_pausing(&self) {
-        let pause = self.state.load().0.pause();
+    /// Goes on with a pause that was asked for before this process began, and with what is known of logins.
+    pub fn go_on(&self) {
+        let state = self.state.load().0;
+        self.desk.tell(Event::Logins(state.logins().clone()));
+        let pause = state.pause();
         if let Some(left) = pause.and_then(|pause| pause.left(Clock.wall())) {
             self.desk.tell(Event::Pause(left));
         }
@@ -100,11 +105,14 @@ impl Engine {
 pub struct Desk {
     broker: Sender,
     waiters: Arc<AtomicU64>,
+    logins: Arc<AtomicU64>,
 }
 
 impl Desk {
     fn new(broker: Sender) -> Self {
-        Self { broker, waiters: Arc::new(AtomicU64::new(1)) }
+        // Numbers of logins go out to clients: they name one of this process only.
+        let first = u64::from(std::process::id()) << 32;
+        Self { broker, waiters: Arc::new(AtomicU64::new(1)), logins: Arc::new(AtomicU64::new(first)) }
     }
 
     /// The broker's inbox.
@@ -117,6 +125,12 @@ impl Desk {
     pub fn tell(&self, event: Event) {
         // When the loop has ended there is nobody left to tell.
         let _ = self.broker.send(Message::Event(event));
+    }
+
+    /// A number for a login.
+    #[must_use]
+    pub fn login_id(&self) -> LoginId {
+        LoginId(self.logins.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Has settings and files looked at now.

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::alarm::Alarm;
 use super::effects::Effects;
 use crate::core::broker::{Action, Broker, Event};
+use crate::core::login::{LoginId, LoginView};
 use crate::core::status::Status;
 use crate::core::waiters::{Answer, WaiterId};
 use crate::platform::clock::Clock;
@@ -24,6 +25,8 @@ pub enum Message {
     Request(WaiterId, Event, oneshot::Sender<Answer>),
     /// The snapshot is wanted.
     Status(oneshot::Sender<Status>),
+    /// How a login stands is wanted.
+    Login(LoginId, oneshot::Sender<Option<LoginView>>),
     /// Files are to be looked at now, not when it is time.
     Look,
 }
@@ -79,6 +82,10 @@ impl EventLoop {
                     // A reader that is gone needs no snapshot.
                     let _ = reply.send(self.broker.status(self.clock.now()));
                 }
+                Some(Message::Login(login, reply)) => {
+                    // The same.
+                    let _ = reply.send(self.broker.login_view(login, self.clock.now()));
+                }
                 Some(Message::Look) => self.effects.look_at_files(),
             }
         }
@@ -104,6 +111,10 @@ impl EventLoop {
                 }
                 Action::ReadToken { node, link, world } => self.effects.read_token(node, link, world),
                 Action::Fetch(fetch) => self.effects.fetch(*fetch),
+                Action::Login(call) => self.effects.login(*call),
+                Action::AbandonLogin(attempt) => self.effects.abandon(attempt),
+                Action::Verify(verify) => self.effects.verify(verify),
+                Action::RememberLogins(session, history) => self.effects.remember_login(session, history),
             }
         }
     }

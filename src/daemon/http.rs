@@ -36,7 +36,7 @@ use crate::platform::clock::{Clock, Deadline};
 /// How long a status request waits for tokens to be stored that so far could not be.
 const UNSAVED_WAIT: Duration = Duration::from_millis(300);
 /// How long a status request with `after` is held by default and at most.
-const STATUS_WAIT: Duration = Duration::from_secs(25);
+pub(super) const STATUS_WAIT: Duration = Duration::from_secs(25);
 
 /// What every route needs.
 pub struct Api {
@@ -91,6 +91,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/pause", post(pause))
         .route("/v1/resume", post(resume))
         .route("/v1/shutdown", post(shutdown))
+        .merge(super::login_routes::routes())
         .fallback(|| async { unknown_route() })
         .method_not_allowed_fallback(|| async { unknown_route() })
         .with_state(api)
@@ -278,7 +279,12 @@ impl Api {
 
     /// The profile of the request, in its world, whose files (and our settings) have just been looked at. Files that are
     /// not read by the end of `hold` are work in flight.
-    async fn profile(&self, name: String, headers: &HeaderMap, hold: Deadline) -> Result<ProfileRef, Box<Response>> {
+    pub(super) async fn profile(
+        &self,
+        name: String,
+        headers: &HeaderMap,
+        hold: Deadline,
+    ) -> Result<ProfileRef, Box<Response>> {
         let world = world_of(headers, &self.home).map_err(|why| Box::new(bad_request(&why)))?;
         self.configuration.look(self.desk.broker());
         if !self.watcher.look_at(&world, hold.remaining().unwrap_or_default()).await {
@@ -289,12 +295,12 @@ impl Api {
 }
 
 /// Until when a request that arrives now is held.
-fn hold(asked_ms: Option<u64>) -> Deadline {
+pub(super) fn hold(asked_ms: Option<u64>) -> Deadline {
     Deadline::after(Duration::from_millis(asked_ms.unwrap_or(v1::MAX_WAIT_MS).min(v1::MAX_WAIT_MS)))
 }
 
 /// The profile in the route.
-struct Name(String);
+pub(super) struct Name(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Name {
     type Rejection = Response;
@@ -352,7 +358,7 @@ fn refuse(refusal: &Refusal) -> Response {
     response
 }
 
-fn document(status: StatusCode, body: &impl Serialize) -> Response {
+pub(super) fn document(status: StatusCode, body: &impl Serialize) -> Response {
     (status, axum::Json(body)).into_response()
 }
 
@@ -367,11 +373,11 @@ fn empty() -> Response {
     document(StatusCode::OK, &serde_json::json!({}))
 }
 
-fn error(status: StatusCode, class: FailureClass, message: &str, fix: &str) -> Response {
+pub(super) fn error(status: StatusCode, class: FailureClass, message: &str, fix: &str) -> Response {
     document(status, &v1::ErrorBody::from(&Failure::new(class, message, fix)))
 }
 
-fn bad_request(why: &str) -> Response {
+pub(super) fn bad_request(why: &str) -> Response {
     refused(StatusCode::BAD_REQUEST, why)
 }
 
@@ -384,6 +390,6 @@ fn unknown_route() -> Response {
     error(StatusCode::NOT_FOUND, FailureClass::Misconfigured, "no such route", "see the documentation of /v1")
 }
 
-fn stopping() -> Response {
+pub(super) fn stopping() -> Response {
     error(StatusCode::SERVICE_UNAVAILABLE, FailureClass::Transient, "the agent is stopping", "try again")
 }

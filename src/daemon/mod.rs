@@ -12,12 +12,15 @@
 pub mod alarm;
 pub mod armed;
 pub mod audit;
+pub mod callback;
 pub mod connections;
 pub mod effects;
 pub mod engine;
 pub mod event_loop;
 pub mod folder_watch;
 pub mod http;
+pub mod login_flow;
+pub mod login_routes;
 pub mod resolve;
 pub mod run;
 pub mod settings;

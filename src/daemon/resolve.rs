@@ -89,7 +89,7 @@ fn resolve(question: &Question) -> Result<Zeroizing<String>, Failure> {
 async fn ask(engine: &Engine, question: &Question, deadline: Deadline) -> Result<Zeroizing<String>, Failure> {
     let settings = Settings { refused: engine.configuration.settings().refused, ..Settings::default() };
     engine.desk.tell(Event::Settings(settings));
-    engine.go_on_pausing();
+    engine.go_on();
     let known = engine.watcher.look_at(&engine.home, deadline.remaining().unwrap_or_default()).await;
     let profile = ProfileRef { world: Arc::clone(&engine.home), name: question.profile.clone() };
     while let Some(wait) = deadline.remaining().filter(|_| known) {

@@ -114,7 +114,7 @@ async fn serve(options: &Options, environment: Environment, state: &Path, addres
     let connections = Connections::new(http::router(Arc::clone(&api)), Arc::clone(&api.seats));
     let mut reception = Reception { listener, connections, signals, api, looked: Arc::clone(&engine.looked) };
     engine.configuration.announce(engine.desk.broker());
-    engine.go_on_pausing();
+    engine.go_on();
     engine.watcher.look_at(&engine.home, FIRST_LOOK).await;
     info!(version = env!("CARGO_PKG_VERSION"), pid = process::pid(), socket = %address.socket().display(), "serving");
     if options.detached {

@@ -181,6 +181,19 @@ impl TokenFlow {
             .unwrap_or_else(|_| (not_sent(FailureClass::Transient, "the renewal ended without a result"), None))
     }
 
+    /// Stores the token of a login; one that cannot be written lives in memory until it can.
+    pub async fn store_login(&self, session: &SsoSession, world: &World, token: &Arc<SsoToken>) {
+        let files = self.files(session, world);
+        let (store, to_store) = (files.clone(), Arc::clone(token));
+        let stored = blocking(move || store.store_login(&to_store)).await;
+        // Whatever lived in memory alone until now has a successor.
+        self.unsaved().retain(|u| u.files.cache().path() != files.cache().path());
+        if let Some(Err(why)) = stored {
+            warn!(cause = why.message, "the token of a login lives in memory only");
+            self.unsaved().push(Unsaved { files, token: Arc::clone(token), why });
+        }
+    }
+
     async fn run(&self, aws: &Aws, session: &SsoSession, fetch: &Fetch) -> Ended {
         let files = self.files(session, &fetch.world);
         let held = fetch.held.as_ref().and_then(Credential::as_token).cloned();
@@ -210,9 +223,9 @@ impl TokenFlow {
     pub async fn retry_disk(&self) {
         let unlockable = self.unlockable().as_ref().map(|(files, _)| files.clone());
         if let Some(files) = unlockable
-            && let Some(checked) = blocking(move || files.check_lock().map_err(|failure| (files, failure))).await
+            && let Some(still) = blocking(move || files.check_lock().err().map(|failure| (files, failure))).await
         {
-            *self.unlockable() = checked.err();
+            *self.unlockable() = still;
         }
         let waiting: Vec<_> = self.unsaved().iter().map(|u| (u.files.clone(), Arc::clone(&u.token))).collect();
         for (files, token) in waiting {

@@ -55,6 +55,19 @@ pub fn beside(path: &Path) -> PathBuf {
     path.with_added_extension("new")
 }
 
+/// Makes the folder of `path`, and those above, for this user alone, where they are missing.
+///
+/// # Errors
+/// The operating system's.
+pub fn make_private_parent(path: &Path) -> io::Result<()> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
 fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

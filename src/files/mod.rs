@@ -25,6 +25,7 @@ pub mod folders;
 pub mod limits;
 pub mod lock;
 pub mod refresh;
+pub mod registration;
 pub mod state;
 pub mod token_cache;
 pub mod token_store;

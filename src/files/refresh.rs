@@ -161,6 +161,15 @@ impl RefreshFiles {
         }))
     }
 
+    /// Stores the token of a login in the place of whatever is there, as the AWS CLI does.
+    ///
+    /// # Errors
+    /// The folder, the lock or the disk: then it lives in memory alone.
+    pub fn store_login(&self, token: &SsoToken) -> Result<(), Failure> {
+        let _lock = self.lock(&self.cache.pauses().locked)?;
+        token_store::replace(&self.cache, token)
+    }
+
     /// Stores a token again that so far lives in memory alone ([`Stored::MemoryOnly`]).
     #[must_use]
     pub fn store_again(&self, token: &Arc<SsoToken>) -> Stored {

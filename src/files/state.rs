@@ -4,6 +4,7 @@
 //! one-shot children write it too. It holds hashes, never a secret. A file that cannot be read is started afresh, with
 //! a finding: what it knew can be learned again at the price of one refused call. Keys of other versions are kept.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::limits::{self, ReadError};
 use super::lock::{Lock, LockError};
 use super::{Pauses, atomic};
 use crate::core::failure::{Failure, FailureClass};
+use crate::core::login::History;
 use crate::core::secret::Secret;
 use crate::core::status::Finding;
 use crate::core::time::Timestamp;
@@ -25,6 +27,8 @@ use crate::platform::folder;
 const VERSION: u32 = 1;
 /// Refused tokens that are remembered; the oldest are forgotten first.
 const MAX_REFUSED: usize = 200;
+/// Sessions whose logins are remembered.
+const MAX_LOGINS: usize = 200;
 /// Calls in flight that are remembered.
 const MAX_IN_FLIGHT: usize = 50;
 
@@ -77,6 +81,9 @@ pub struct State {
     in_flight: Vec<InFlight>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pause: Option<Pause>,
+    /// What is remembered of logins, by session.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    logins: BTreeMap<String, History>,
     /// What other versions keep here.
     #[serde(flatten)]
     others: Map<String, Value>,
@@ -119,6 +126,20 @@ impl State {
     /// Remembers a pause, or its end.
     pub const fn set_pause(&mut self, pause: Option<Pause>) {
         self.pause = pause;
+    }
+
+    /// What is remembered of logins, by session.
+    #[must_use]
+    pub const fn logins(&self) -> &BTreeMap<String, History> {
+        &self.logins
+    }
+
+    /// Remembers a session's logins.
+    pub fn set_login(&mut self, session: &str, history: History) {
+        self.logins.insert(session.to_owned(), history);
+        while self.logins.len() > MAX_LOGINS {
+            self.logins.pop_first();
+        }
     }
 
     /// Notes that the call came to an outcome.

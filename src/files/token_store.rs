@@ -100,6 +100,21 @@ pub(super) fn store(cache: &TokenCache, before: Before, token: &Arc<SsoToken>) -
     }
 }
 
+/// Makes `token` what the file says, whatever it said before. Nothing of an older login stays: its refresh token is not
+/// this one's.
+pub(super) fn replace(cache: &TokenCache, token: &SsoToken) -> Result<(), Failure> {
+    let text = sso_cache::render(None, token, cache.session());
+    let (journal, file) = (cache.journal(), cache.path());
+    let stored = atomic::make_private_parent(&file)
+        .and_then(|()| atomic::write_new(&journal, text.as_bytes()))
+        .and_then(|()| atomic::rename_over(&journal, &file));
+    stored.map_err(|e| {
+        let message = format!("the SSO token cannot be stored in {}: {e}", file.display());
+        let fix = "see whether the disk is full or read-only; until then a restart loses the session";
+        Failure::new(FailureClass::Transient, message, fix)
+    })
+}
+
 /// Whether what another tool wrote meanwhile is to stay. `renewed` is when the token ended that we renewed.
 fn prevails(theirs: &SsoToken, ours: &SsoToken, renewed: Option<Timestamp>) -> bool {
     // A refresh never changes the client: somebody logged in.

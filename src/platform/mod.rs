@@ -12,10 +12,12 @@
 //! | who am I, who asked, how do I become a daemon? | [`process`] (`detached` on Windows) |
 //! | what does the service manager want to know? | [`service`] |
 
+pub mod browser;
 pub mod clock;
 #[cfg(windows)]
 mod detached;
 pub mod folder;
 pub mod home;
 pub mod process;
+pub mod random;
 pub mod service;

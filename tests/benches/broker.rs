@@ -95,7 +95,11 @@ impl Load {
                     let server_date = Some(self.now.wall);
                     self.todo.push(Event::Fetched { node: fetch.node, flight: fetch.flight, outcome, server_date });
                 }
-                Action::Answer(..) => {}
+                Action::Answer(..)
+                | Action::Login(_)
+                | Action::AbandonLogin(_)
+                | Action::Verify(_)
+                | Action::RememberLogins(..) => {}
             }
         }
         std::hint::black_box((self.broker.next_wake(), self.broker.is_active()));

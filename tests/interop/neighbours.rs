@@ -87,7 +87,9 @@ fn one_round(fake: &FakeAws, rotation: Rotation, delay: Duration, throng: &Thron
     let key = fake.keys().remove(0).access_key_id;
     assert!(crowd.answers.iter().all(|answer| answer.as_ref() == Ok(&key)), "{}", context());
     for client in started {
-        let identity = clients::json(client.finish(clients::LIMIT));
+        let finished = client.finish(clients::LIMIT);
+        assert!(finished.status.success(), "{}\n{}", finished.stderr, context());
+        let identity = clients::json(finished);
         assert!(identity["Account"] == ACCOUNT || identity == json!([ACCOUNT]), "{identity}\n{}", context());
     }
     assert_eq!(signers(fake), vec![Some(key); 2 * throng.of_each_client], "{}", context());

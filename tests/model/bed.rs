@@ -105,6 +105,9 @@ impl Bed {
                     self.open.push(*fetch);
                 }
                 Action::Answer(waiter, answer) => self.answered(waiter, &answer),
+                Action::Login(_) | Action::AbandonLogin(_) | Action::Verify(_) | Action::RememberLogins(..) => {
+                    self.fail("nobody asked for a login".to_owned());
+                }
             }
         }
         let next = self.broker.next_wake();

@@ -232,6 +232,7 @@ impl Sim {
                 Action::Fetch(f) => format!("    -> fetch {:?} {:?} {}: {}", f.node, f.flight, f.link, f.why),
                 Action::Answer(w, a) => format!("    -> answer {w:?} {a:?}"),
                 Action::ReadToken { node, link, .. } => format!("    -> read {node:?} {link}"),
+                other => format!("    -> {other:?}"),
             });
         }
         match action {
@@ -243,6 +244,7 @@ impl Sim {
             }
             Action::Fetch(fetch) => self.take_off(&fetch),
             Action::Answer(waiter, answer) => self.answered(waiter, answer),
+            other => panic!("nobody asked for a login: {other:?}"),
         }
     }
 

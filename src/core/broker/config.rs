@@ -100,7 +100,7 @@ impl Broker {
         }
     }
 
-    fn ensure(&mut self, chain: &Chain) -> NodeId {
+    pub(super) fn ensure(&mut self, chain: &Chain) -> NodeId {
         if let Some(id) = self.index.get(chain).copied() {
             let mut named = Some(id);
             while let Some(node) = named.and_then(|id| self.nodes.get_mut(id)) {

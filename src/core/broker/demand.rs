@@ -126,7 +126,7 @@ impl Broker {
         }
     }
 
-    fn park(&mut self, id: NodeId, waiter: WaiterId, request: Waiter) {
+    pub(super) fn park(&mut self, id: NodeId, waiter: WaiterId, request: Waiter) {
         if let Some(node) = self.nodes.get_mut(id) {
             self.waiting_at.insert(waiter, id);
             node.waiters.insert(waiter, request);

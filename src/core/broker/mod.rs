@@ -8,6 +8,7 @@
 //! | `outcome` | fetches and token files report back |
 //! | `config` | worlds, profiles and settings change; entries come and go |
 //! | `timing` | clock steps, resume, pause |
+//! | `login` | a client asks for a login: whether one is needed, and to its end |
 //! | `report` | the snapshot for `status` and `why` |
 //!
 //! Everything is level-triggered: an event changes facts, then the entries that it touches are *settled*, which looks
@@ -15,6 +16,7 @@
 
 mod config;
 mod demand;
+mod login;
 mod outcome;
 mod report;
 mod settle;
@@ -23,6 +25,7 @@ mod timing;
 #[cfg(test)]
 mod tests;
 
+pub use login::{LoginCall, Verify};
 pub use settle::Course;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +35,7 @@ use std::time::Duration;
 use super::classify::Verdict;
 use super::credential::Credential;
 use super::failure::Failure;
+use super::login::{AttemptId, Ending, History, LoginDemand, LoginId, Shown};
 use super::node::{FlightId, NodeId};
 use super::nodes::Nodes;
 use super::portal::{Portal, PortalKey, Service};
@@ -117,6 +121,16 @@ pub enum Event {
     Settings(Settings),
     /// Proxy, roots or routes are other than they were: what failed on the way is worth another try.
     NetworkChanged,
+    /// A client asks for a login; [`Broker::login_view`] says how that stands.
+    Login(LoginDemand),
+    /// The URL of a login that was begun is there.
+    LoginShown(AttemptId, Shown),
+    /// A login that was begun is over. Each [`Action::Login`] is followed by exactly one, unless it is abandoned.
+    LoginEnded(AttemptId, Ending),
+    /// A session's token was tried, because of [`Action::Verify`].
+    Verified(LoginId, Result<(), Verdict>),
+    /// What earlier agents remembered of logins, by [`Action::RememberLogins`]'s keys.
+    Logins(BTreeMap<String, History>),
     /// All renewing stops, for a time or until [`Event::Resume`].
     Pause(Option<Duration>),
     /// Renewing goes on.
@@ -155,6 +169,14 @@ pub enum Action {
     },
     /// Fetch this entry's credential; answer with [`Event::Fetched`].
     Fetch(Box<Fetch>),
+    /// Log in; report with [`Event::LoginShown`] and [`Event::LoginEnded`].
+    Login(Box<LoginCall>),
+    /// This login is not wanted any more.
+    AbandonLogin(AttemptId),
+    /// Try this token; answer with [`Event::Verified`].
+    Verify(Verify),
+    /// Keep this for the next agent, under this key.
+    RememberLogins(String, History),
     /// Answer this waiter. Sent exactly once for each.
     Answer(WaiterId, Answer),
 }
@@ -217,6 +239,7 @@ pub struct Broker {
     last_burst: Option<Tick>,
     /// A burst that came too soon after the last one, and whether the clock was stepped.
     owed_burst: Option<bool>,
+    logins: login::Logins,
     revision: u64,
     /// When entries that are gone were last called for, while that matters for the pace.
     called_at: BTreeMap<super::source::Chain, Tick>,
@@ -243,6 +266,7 @@ impl Broker {
             last: None,
             last_burst: None,
             owed_burst: None,
+            logins: login::Logins::default(),
             revision: 0,
             called_at: BTreeMap::new(),
             flights_made: 0,
@@ -270,9 +294,15 @@ impl Broker {
             Event::Forget(world) => self.forget(&world),
             Event::Settings(settings) => self.apply_settings(settings, now),
             Event::NetworkChanged => self.network_changed(now),
+            Event::Login(demand) => self.login(demand, now),
+            Event::LoginShown(attempt, shown) => self.login_shown(attempt, shown, now),
+            Event::LoginEnded(attempt, ending) => self.login_ended(attempt, ending, now),
+            Event::Verified(login, result) => self.verified(login, result, now),
+            Event::Logins(histories) => self.remember_logins(histories, now),
             Event::Pause(span) => self.pause(span, now),
             Event::Resume => self.resume(now),
         }
+        self.settle_logins(now);
         std::mem::take(&mut self.actions)
     }
 

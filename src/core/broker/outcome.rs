@@ -193,7 +193,7 @@ impl Broker {
         }
     }
 
-    fn mark_refused(&mut self, session_id: NodeId, generation: Option<u64>) {
+    pub(super) fn mark_refused(&mut self, session_id: NodeId, generation: Option<u64>) {
         let Some(node) = self.nodes.get_mut(session_id) else { return };
         let renewable = node.held.as_ref().and_then(|h| h.credential.as_token()).is_some_and(|t| t.refresh.is_some());
         node.forced = node.forced.max(Some(Why::TokenRefused));
@@ -252,10 +252,11 @@ impl Broker {
             }
         };
         if adopt {
-            node.hold(Credential::Token(token), None, id, now);
+            node.hold(Credential::Token(Arc::clone(&token)), None, id, now);
             node.renewed_at = None;
             self.changed();
             self.hurry_dependents(id, now);
+            self.token_came(id, &token, now);
         }
     }
 
@@ -304,7 +305,7 @@ impl Broker {
     }
 
     /// A new token may end what its predecessor caused.
-    fn hurry_dependents(&mut self, id: NodeId, now: Moment) {
+    pub(super) fn hurry_dependents(&mut self, id: NodeId, now: Moment) {
         let dependents = self.nodes.get(id).map(|n| n.dependents.clone()).unwrap_or_default();
         for dependent in dependents {
             if let Some(node) = self.nodes.get_mut(dependent) {

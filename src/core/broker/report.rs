@@ -282,6 +282,7 @@ impl View<'_> {
             renewable: self.can_be_renewed(node, self.server_now),
             next: self.next(id, node),
             last_failure,
+            login: self.broker.login_status(&node.chain, self.now),
             profiles: names,
         }
     }

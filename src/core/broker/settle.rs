@@ -439,6 +439,7 @@ impl Broker {
 fn offer<'a>(node: &'a Node, standing: Standing<'a>, tick: Tick, server_now: Timestamp) -> Offer<'a> {
     let valid = node.valid(server_now);
     Offer {
+        valid_until: valid.map(|(h, _)| h.credential.expires_at()),
         held: valid.and_then(|(h, left)| Some((h.credential.as_role()?, left, h.lifetime))),
         mandatory_below: valid.map_or(std::time::Duration::ZERO, |(h, _)| h.window.mandatory_below),
         // One that failed long before this renewal was wanted says nothing of it.

@@ -6,6 +6,7 @@
 //! left to do.
 
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,7 +52,8 @@ thread_local! {
 
 /// A daemon without a socket.
 struct Daemon {
-    runtime: Runtime,
+    /// Never dropped: that would wait for its threads to end while this one ends, and Windows lets one end at a time.
+    runtime: ManuallyDrop<Runtime>,
     connections: Connections,
     home: tempfile::TempDir,
 }
@@ -85,7 +87,7 @@ impl Daemon {
             });
             Connections::new(router(Arc::clone(&api)), Arc::clone(&api.seats))
         });
-        Self { runtime, connections, home }
+        Self { runtime: ManuallyDrop::new(runtime), connections, home }
     }
 
     fn at_home(&self, data: &[u8]) -> Vec<u8> {

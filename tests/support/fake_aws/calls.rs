@@ -9,6 +9,14 @@ use super::state::SessionId;
 pub enum Operation {
     /// SSO OIDC `POST /token`.
     CreateToken,
+    /// SSO OIDC `POST /client/register`.
+    RegisterClient,
+    /// SSO OIDC `POST /device_authorization`.
+    StartDeviceAuthorization,
+    /// SSO OIDC `GET /authorize`, by a browser.
+    Authorize,
+    /// The page of a device code, and its links.
+    DevicePage,
     /// SSO portal `GET /federation/credentials`.
     GetRoleCredentials,
     /// SSO portal `GET /assignment/accounts`.

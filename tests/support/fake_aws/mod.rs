@@ -8,11 +8,14 @@
 //! * What happened is read from [`FakeAws::calls`]; what must never be seen from [`FakeAws::secrets`].
 //! * A key that signs must be one that the portal issued: STS and Bedrock really check SigV4.
 //!
-//! It does not play: the login itself (RegisterClient, authorization), other grants, AssumeRole, TLS.
+//! * Logins ask a person: [`FakeAws::set_person`], or the page's links.
+//!
+//! It does not play: AssumeRole, TLS.
 
 mod bedrock;
 mod calls;
 mod faults;
+mod login;
 mod oidc;
 mod portal;
 mod server;
@@ -32,6 +35,7 @@ use tokio::sync::mpsc;
 pub use bedrock::MODEL;
 pub use calls::{Call, Operation};
 pub use faults::{Fault, FaultId};
+pub use login::{PendingLogin, Person};
 use server::{Command, Shared, lock};
 pub use state::{IssuedKey, IssuedSecret, Rotation, SessionId, SignedIn, SsoSession};
 use wire::Answer;
@@ -127,6 +131,31 @@ impl FakeAws {
     /// Role credentials as the portal would issue them, without a call: for tests that need a key only.
     pub fn issue_key(&self, id: SessionId, account: &str, role: &str) -> IssuedKey {
         lock(&self.shared).issue_key(id, account, role)
+    }
+
+    /// What the person at the browser does from now on; at first acts on the page.
+    pub fn set_person(&self, person: Person) {
+        lock(&self.shared).logins.person = person;
+    }
+
+    /// How long AWS waits for a person from now on.
+    pub fn set_login_life(&self, life: std::time::Duration) {
+        lock(&self.shared).logins.life = life;
+    }
+
+    /// Logins that wait for a person's word.
+    pub fn pending_logins(&self) -> Vec<PendingLogin> {
+        lock(&self.shared).pending_logins(&self.url())
+    }
+
+    /// The person says yes, or no. Whether anything waited for it.
+    pub fn answer_login(&self, code: &str, yes: bool) -> bool {
+        lock(&self.shared).say(code, yes)
+    }
+
+    /// AWS forgets every client registration.
+    pub fn forget_clients(&self) {
+        lock(&self.shared).clients.clear();
     }
 
     /// AWS forgets every refresh token of the session: `invalid_grant` from now on.

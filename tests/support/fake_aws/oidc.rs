@@ -1,11 +1,12 @@
-//! SSO OIDC: `CreateToken` with the refresh-token grant.
+//! SSO OIDC: `CreateToken`, and its refresh-token grant; those of logins are in [`login`].
 //!
 //! Wire format: AWS "SSO OIDC API Reference", restJson1 in camel case. Errors carry OAuth's code in the body and AWS's
 //! name in `x-amzn-errortype`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::calls::Call;
+use super::login;
 use super::state::{RefreshToken, Rotation, State};
 use super::wire::{Answer, Request};
 
@@ -13,21 +14,30 @@ use super::wire::{Answer, Request};
 pub(super) fn create_token(state: &mut State, request: &Request, call: &mut Call) -> Answer {
     let body = request.json();
     let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
-    if text("grantType") != "refresh_token" {
-        return error(400, "UnsupportedGrantTypeException", "unsupported_grant_type", "Unsupported grant type");
+    let client_id = text("clientId");
+    if let Some(refusal) = refuse_client(state, &body) {
+        return refusal;
     }
-    let (client_id, refresh_token) = (text("clientId"), text("refreshToken"));
-    match state.clients.get(&client_id) {
-        Some(client) if client.secret != text("clientSecret") => {
-            return error(401, "InvalidClientException", "invalid_client", "Invalid client secret provided");
+    match text("grantType").as_str() {
+        "refresh_token" => grant(state, &client_id, &text("refreshToken"), call),
+        "urn:ietf:params:oauth:grant-type:device_code" => {
+            login::device_token(state, &text("deviceCode"), &client_id, call)
         }
-        Some(client) if client.expires_at <= state.now() => {
-            return error(401, "InvalidClientException", "invalid_client", "Client registration has expired");
-        }
-        None => return error(401, "InvalidClientException", "invalid_client", "Invalid client_id provided"),
-        Some(_) => {}
+        "authorization_code" => login::code_token(state, &body, &client_id, call),
+        _ => error(400, "UnsupportedGrantTypeException", "unsupported_grant_type", "Unsupported grant type"),
     }
-    grant(state, &client_id, &refresh_token, call)
+}
+
+/// Why this client gets nothing.
+pub(super) fn refuse_client(state: &State, body: &Value) -> Option<Answer> {
+    let text = |key: &str| body[key].as_str().unwrap_or_default();
+    let why = match state.clients.get(text("clientId")) {
+        Some(client) if client.secret != text("clientSecret") => "Invalid client secret provided",
+        Some(client) if client.expires_at <= state.now() => "Client registration has expired",
+        None => "Invalid client_id provided",
+        Some(_) => return None,
+    };
+    Some(error(401, "InvalidClientException", "invalid_client", why))
 }
 
 /// The grant itself, once the client is known.

@@ -25,7 +25,7 @@ use super::calls::{Call, Operation};
 use super::faults::{self, Effect, Fault};
 use super::state::State;
 use super::wire::{Answer, Request};
-use super::{bedrock, oidc, portal, sigv4, sts};
+use super::{bedrock, login, oidc, portal, sigv4, sts};
 use crate::support::clock;
 
 /// What the owner tells the server; each is acknowledged by a message.
@@ -206,6 +206,10 @@ fn route(request: &Request) -> Operation {
     let (get, post) = (request.method == Method::GET, request.method == Method::POST);
     match path {
         "/token" if post => Operation::CreateToken,
+        "/client/register" if post => Operation::RegisterClient,
+        "/device_authorization" if post => Operation::StartDeviceAuthorization,
+        "/authorize" if get => Operation::Authorize,
+        "/device" | "/device/approve" | "/device/deny" if get => Operation::DevicePage,
         "/federation/credentials" if get => Operation::GetRoleCredentials,
         "/assignment/accounts" if get => Operation::ListAccounts,
         "/assignment/roles" if get => Operation::ListAccountRoles,
@@ -253,6 +257,13 @@ impl Entry {
         let mut call = state.calls[self.at].clone();
         let answer = match self.operation {
             Operation::CreateToken => oidc::create_token(state, request, &mut call),
+            Operation::RegisterClient => login::register(state, request),
+            Operation::StartDeviceAuthorization => {
+                let url = format!("http://{}", request.header("host").unwrap_or_default());
+                login::start_device(state, request, &url)
+            }
+            Operation::Authorize => login::authorize(state, request),
+            Operation::DevicePage => login::device_page(state, request),
             Operation::GetRoleCredentials => portal::role_credentials(state, request, &mut call),
             Operation::ListAccounts => portal::accounts(state, request, &mut call),
             Operation::ListAccountRoles => portal::roles(state, request, &mut call),

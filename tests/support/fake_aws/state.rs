@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::calls::{Call, Operation};
 use super::faults::Fault;
+use super::login::Logins;
 use crate::support::clock;
 
 /// One user's SSO session at one Identity Center: its lifetimes and what the user may become.
@@ -95,7 +96,8 @@ pub struct SignedIn {
 /// A secret that left the fake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuedSecret {
-    /// `access token`, `refresh token`, `client secret`, `secret access key` or `session token`.
+    /// `access token`, `refresh token`, `client secret`, `secret access key`, `session token`, `device code` or
+    /// `authorization code`.
     pub kind: &'static str,
     /// The secret itself: random, at least 40 characters.
     pub value: String,
@@ -143,6 +145,9 @@ pub(super) struct RefreshToken {
 pub(super) struct Client {
     pub secret: String,
     pub expires_at: DateTime<Utc>,
+    pub scopes: Vec<String>,
+    pub redirect_uris: Vec<String>,
+    pub issuer: Option<SessionId>,
 }
 
 /// Everything behind the fake's one lock.
@@ -160,6 +165,7 @@ pub(super) struct State {
     pub reply: String,
     /// Seconds by which AWS's clock is ahead of this machine's.
     pub clock_offset: i64,
+    pub(super) logins: Logins,
     families: u64,
 }
 
@@ -175,20 +181,34 @@ impl State {
         let registration_expires_at = self.now() + session.registration_lifetime;
         let client_id = random(22);
         let client_secret = self.secret("client secret", "eyJraWQiOiJrZXktMTU2", 240);
-        self.clients
-            .insert(client_id.clone(), Client { secret: client_secret.clone(), expires_at: registration_expires_at });
-        self.families += 1;
+        self.clients.insert(
+            client_id.clone(),
+            Client {
+                secret: client_secret.clone(),
+                expires_at: registration_expires_at,
+                scopes: vec!["sso:account:access".to_owned()],
+                redirect_uris: Vec::new(),
+                issuer: None,
+            },
+        );
+        let family = self.new_family();
         let (access_token, expires_at) = self.issue_access_token(id);
         SignedIn {
             start_url: session.start_url,
             region: session.region,
             access_token,
             expires_at,
-            refresh_token: self.issue_refresh_token(id, self.families, &client_id),
+            refresh_token: self.issue_refresh_token(id, family, &client_id),
             client_id,
             client_secret,
             registration_expires_at,
         }
+    }
+
+    /// The family of a new login.
+    pub(super) const fn new_family(&mut self) -> u64 {
+        self.families += 1;
+        self.families
     }
 
     /// A new access token of the session, and when it ends.
@@ -225,7 +245,7 @@ impl State {
     }
 
     /// A random secret that is put on the list of what must never be seen. It holds `/` and `+`, as real ones do.
-    fn secret(&mut self, kind: &'static str, prefix: &str, length: usize) -> String {
+    pub(super) fn secret(&mut self, kind: &'static str, prefix: &str, length: usize) -> String {
         let value = format!("{prefix}{}/{}+{}", random(12), random(length - 20), random(6));
         self.secrets.push(IssuedSecret { kind, value: value.clone() });
         value

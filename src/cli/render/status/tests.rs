@@ -93,6 +93,7 @@ fn session(id: &str) -> SessionStatus {
         renewable: true,
         next: step("renew", 24_700),
         last_failure: None,
+        login: None,
         profiles: vec!["dev".to_owned()],
     }
 }

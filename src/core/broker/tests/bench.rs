@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::broker::{Action, Broker, Demand, Event, Fetch, Outcome};
+use crate::core::broker::{Action, Broker, Demand, Event, Fetch, LoginCall, Outcome, Verify};
 use crate::core::classify::Verdict;
 use crate::core::credential::{Credential, RefreshGrant, RoleCredentials, SsoToken};
 use crate::core::failure::{Failure, FailureClass};
+use crate::core::login::History;
 use crate::core::node::NodeId;
 use crate::core::session::TokenFile;
 use crate::core::settings::Settings;
@@ -37,6 +38,12 @@ pub(super) struct Bench {
     pub(super) answers: BTreeMap<WaiterId, Vec<Answer>>,
     pub(super) started: usize,
     pub(super) home: Arc<World>,
+    /// Logins that have not ended.
+    pub(super) logins: Vec<LoginCall>,
+    /// Tokens that are to be tried.
+    pub(super) verifications: Vec<Verify>,
+    /// What the next agent will know.
+    pub(super) remembered: BTreeMap<String, History>,
     waiters: u64,
     serial: u32,
 }
@@ -119,6 +126,9 @@ impl Bench {
             answers: BTreeMap::new(),
             started: 0,
             home,
+            logins: Vec::new(),
+            verifications: Vec::new(),
+            remembered: BTreeMap::new(),
             waiters: 0,
             serial: 0,
         }
@@ -145,6 +155,10 @@ impl Bench {
                     self.open.push(*fetch);
                 }
                 Action::Answer(waiter, answer) => self.answers.entry(waiter).or_default().push(answer),
+                Action::Login(call) => self.logins.push(*call),
+                Action::AbandonLogin(attempt) => self.logins.retain(|call| call.attempt != attempt),
+                Action::Verify(verify) => self.verifications.push(verify),
+                Action::RememberLogins(key, history) => drop(self.remembered.insert(key, history)),
             }
         }
     }

@@ -8,6 +8,7 @@ mod config;
 mod demand;
 mod file;
 mod keep;
+mod login;
 mod refresh;
 mod refusal;
 mod rejected;

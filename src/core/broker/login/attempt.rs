@@ -1,0 +1,124 @@
+//! An attempt, from its URL to its end, and the token that comes of it.
+
+use std::sync::Arc;
+
+use super::{Entry, Stage, key};
+use crate::core::broker::{Action, Broker};
+use crate::core::credential::{Credential, SsoToken};
+use crate::core::failure::{Failure, FailureClass};
+use crate::core::login::{AttemptId, Ending, History, LoginId, LoginState, Shown};
+use crate::core::node::NodeId;
+use crate::core::source::{Chain, SsoSession};
+use crate::core::time::Moment;
+
+impl Broker {
+    pub(super) fn remember(&mut self, session: &SsoSession, history: Option<History>) {
+        if let Some(history) = history {
+            self.actions.push(Action::RememberLogins(key(session), history));
+        }
+    }
+
+    fn attempt(&self, attempt: AttemptId) -> Option<Chain> {
+        let mut accounts = self.logins.accounts.iter();
+        accounts.find(|(_, a)| a.attempt.as_ref().is_some_and(|a| a.id == attempt)).map(|(chain, _)| chain.clone())
+    }
+
+    /// The demands that wait for an attempt to this session.
+    fn waiting_for(&self, chain: &Chain) -> Vec<LoginId> {
+        let waits = |e: &Entry| matches!(e.stage, Stage::Waiting) && e.session.as_ref() == Some(chain);
+        self.logins.demands.iter().filter(|(_, e)| waits(e)).map(|(id, _)| *id).collect()
+    }
+
+    pub(in crate::core::broker) fn login_shown(&mut self, attempt: AttemptId, shown: Shown, now: Moment) {
+        let Some(chain) = self.attempt(attempt) else { return };
+        let account = self.account(&chain);
+        let Some(attempt) = &mut account.attempt else { return };
+        attempt.shown = Some(shown);
+        account.history.opened(attempt.terminal, now.wall);
+        let history = account.history.clone();
+        if let Some(session) = chain.session() {
+            self.remember(session, Some(history));
+        }
+        for id in self.waiting_for(&chain) {
+            self.with_entry(id, |_| {});
+        }
+        self.changed();
+    }
+
+    pub(in crate::core::broker) fn login_ended(&mut self, attempt: AttemptId, ending: Ending, now: Moment) {
+        let Some(chain) = self.attempt(attempt) else { return };
+        let Some(session) = chain.session().cloned() else { return };
+        let account = self.account(&chain);
+        account.attempt = None;
+        match &ending {
+            Ending::Unanswered => account.history.unanswered(now.wall),
+            Ending::Signed(_) | Ending::Denied => {
+                account.history.ended();
+                account.history.person_acted();
+            }
+            Ending::Failed(_) => account.history.ended(),
+        }
+        let history = account.history.clone();
+        self.remember(&session, Some(history));
+        self.changed();
+        let needs_login = |what: &str| {
+            let message = format!("the login to '{}' {what}", session.id());
+            Failure::new(FailureClass::NeedsLogin, message, "run it again when somebody can answer")
+        };
+        let failure = match ending {
+            Ending::Signed(token) => {
+                self.signed_in(&chain, token, now);
+                for id in self.waiting_for(&chain) {
+                    self.check_login(id, true, now);
+                }
+                return;
+            }
+            Ending::Denied => needs_login("was denied"),
+            Ending::Unanswered => needs_login("was not answered in time"),
+            Ending::Failed(failure) => failure,
+        };
+        for id in self.waiting_for(&chain) {
+            self.end_login(id, LoginState::Failed, failure.clone(), now);
+        }
+    }
+
+    /// The session's new token ends what its predecessor caused.
+    fn signed_in(&mut self, chain: &Chain, token: Arc<SsoToken>, now: Moment) {
+        let id = self.ensure(chain);
+        let life = token.expires_at.since(self.clock.now(now));
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        // A renewal of the old token may be under way: whatever it yields is older than this.
+        if let Some(flight) = &mut node.flight {
+            flight.void = true;
+        }
+        node.hold(Credential::Token(token), Some(life), id, now);
+        if let Some(session) = node.session_mut() {
+            (session.loaded, session.absent_since) = (true, None);
+            (session.refused, session.replacement) = (None, None);
+        }
+        self.hurry_dependents(id, now);
+        self.settle_with_dependents(id, now);
+    }
+
+    /// A token came by another way: whoever waits for a login asks again, and the login is given up.
+    pub(in crate::core::broker) fn token_came(&mut self, id: NodeId, token: &SsoToken, now: Moment) {
+        let Some(chain) = self.nodes.get(id).map(|n| n.chain.clone()) else { return };
+        let Some(session) = chain.session().cloned() else { return };
+        let server_now = self.clock.now(now);
+        let account = self.account(&chain);
+        let before = account.history.clone();
+        account.history.token_came(token, server_now);
+        let superseded = if token.expires_at > server_now { account.attempt.take() } else { None };
+        if superseded.is_some() {
+            account.history.ended();
+        }
+        let changed = (account.history != before).then(|| account.history.clone());
+        self.remember(&session, changed);
+        if let Some(attempt) = superseded {
+            self.actions.push(Action::AbandonLogin(attempt.id));
+            for login in self.waiting_for(&chain) {
+                self.check_login(login, true, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The local API's routes of logins: a demand goes to the broker, and its client follows it by long polls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::routing::{get, post};
+use tokio::sync::oneshot;
+
+use super::event_loop::Message;
+use super::http::{Api, Name, STATUS_WAIT, bad_request, document, error, hold, stopping};
+use crate::api::v1;
+use crate::core::broker::Event;
+use crate::core::failure::FailureClass;
+use crate::core::login::{LoginDemand, LoginId, LoginState, Target};
+
+/// The routes.
+pub fn routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/v1/profiles/{profile}/login", post(login_to_profile))
+        .route("/v1/sessions/{session}/login", post(login_to_session))
+        .route("/v1/logins/{id}", get(follow))
+}
+
+async fn login_to_profile(State(api): State<Arc<Api>>, Name(name): Name, headers: HeaderMap, body: Bytes) -> Response {
+    login(&api, name, &headers, &body, true).await
+}
+
+async fn login_to_session(State(api): State<Arc<Api>>, Name(name): Name, headers: HeaderMap, body: Bytes) -> Response {
+    login(&api, name, &headers, &body, false).await
+}
+
+async fn login(api: &Api, name: String, headers: &HeaderMap, body: &[u8], profile: bool) -> Response {
+    let request = if body.is_empty() { Ok(v1::LoginRequest::default()) } else { serde_json::from_slice(body) };
+    let Ok(v1::LoginRequest { flow, force, terminal, display, ci }) = request else {
+        return bad_request("the body takes flow (auto, pkce, device), force, terminal, display and ci");
+    };
+    let named = match api.profile(name, headers, hold(None)).await {
+        Ok(named) => named,
+        Err(response) => return *response,
+    };
+    let target = if profile { Target::Profile(named) } else { Target::Session { world: named.world, id: named.name } };
+    let id = api.desk.login_id();
+    api.desk.tell(Event::Login(LoginDemand { id, target, flow, force, terminal, display, ci }));
+    view(api, id).await
+}
+
+async fn follow(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    query: Result<Query<v1::LoginQuery>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let Ok(Query(query)) = query else { return bad_request("the query takes after and wait") };
+    let Ok(id) = id.parse().map(LoginId) else { return unknown() };
+    if let Some(after) = query.after {
+        let wait = query.wait.map_or(STATUS_WAIT, Duration::from_millis).min(STATUS_WAIT);
+        let mut revision = api.revision.clone();
+        let changed = async {
+            // Any change of the broker is looked at; the number of the login itself says whether it was this one's.
+            while let Some(view) = ask(&api, id).await
+                && view.state == LoginState::Pending
+                && view.revision <= after
+                && revision.changed().await.is_ok()
+            {}
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(wait, changed) => {}
+            () = api.seats.make_way() => {}
+        }
+    }
+    view(&api, id).await
+}
+
+async fn ask(api: &Api, id: LoginId) -> Option<crate::core::login::LoginView> {
+    let (reply, answer) = oneshot::channel();
+    api.desk.broker().send(Message::Login(id, reply)).ok()?;
+    answer.await.ok().flatten()
+}
+
+async fn view(api: &Api, id: LoginId) -> Response {
+    let (reply, answer) = oneshot::channel();
+    if api.desk.broker().send(Message::Login(id, reply)).is_err() {
+        return stopping();
+    }
+    match answer.await {
+        Err(_) => stopping(),
+        Ok(None) => unknown(),
+        Ok(Some(view)) => document(StatusCode::OK, &v1::LoginDocument::new(id.0, view)),
+    }
+}
+
+fn unknown() -> Response {
+    let message = "no such login: the agent was restarted, or it ended long ago";
+    error(StatusCode::NOT_FOUND, FailureClass::Transient, message, "run the login again")
+}
