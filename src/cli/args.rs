@@ -73,6 +73,13 @@ In ~/.aws/config:
   agentctl status --profile dev      only this profile and its session
   agentctl status --json | jq '.profiles[] | {name, state, expires_at}'")]
     Status(Status),
+    /// Print at most two short lines for Claude Code's status line
+    #[command(after_help = "Examples:
+  agentctl statusline --profile dev
+
+In ~/.claude/settings.json:
+  \"statusLine\": {\"type\": \"command\", \"command\": \"agentctl statusline --profile dev\"}")]
+    Statusline,
     /// Explain the last decision about a profile
     #[command(after_help = "Examples:
   agentctl why --profile dev")]
@@ -212,6 +219,9 @@ pub struct Login {
     /// Sign in anew although everything is valid (at a terminal only)
     #[arg(long)]
     pub force: bool,
+    /// How long to wait; the login goes on afterwards [default: 590s at a terminal, else 170s]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub timeout: Option<Duration>,
     /// Do not start the agent when it is absent: exit 19 (also AGENTCTL_NO_AUTOSTART=1)
     #[arg(long)]
     pub no_autostart: bool,
@@ -229,6 +239,9 @@ pub struct Export {
     /// Print secrets even to a terminal
     #[arg(long)]
     pub yes: bool,
+    /// When a login is needed, wait this long for somebody to log in (300s, 10m; a bare number is seconds)
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub wait: Option<Duration>,
 }
 
 /// For whom `export` writes.
@@ -407,9 +420,18 @@ mod tests {
 
     #[test]
     fn each_verb_has_help_with_examples() {
-        for verb in
-            ["credential-process", "export", "status", "why", "audit", "refresh", "pause", "resume", "login", "daemon"]
-        {
+        for verb in [
+            "credential-process",
+            "export",
+            "status",
+            "statusline",
+            "why",
+            "audit",
+            "refresh",
+            "pause",
+            "login",
+            "daemon",
+        ] {
             let Ok(Request::Show(text)) = read(&format!("agentctl {verb} --help")) else { panic!("{verb}") };
             assert!(text.contains(&format!("Examples:\n  agentctl {verb}")), "{text}");
             // Examples are laid out by hand: wrapping them would tear them.

@@ -3,6 +3,9 @@
 //! It asks for [`MIN_TTL`]: with less than six minutes Claude Code would keep the key for an hour
 //! (measured). Only for Claude Code it says who asks: a client that caches by expiry and comes back early was refused by AWS.
 
+use std::time::Duration;
+
+use super::agent::Reply;
 use super::args::{Export, Format};
 use super::context::Context;
 use super::credentials::{self, Wish};
@@ -11,8 +14,10 @@ use super::outcome::Problem;
 use super::output::Output;
 use super::quote;
 use super::upgrade;
-use crate::core::failure::shell_word;
+use crate::core::failure::{Failure, FailureClass, shell_word};
 
+/// While a login is waited for.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// The life that is asked for, seconds.
 const MIN_TTL: u64 = 390;
 
@@ -26,7 +31,13 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Export) -> Result<(),
     may_show_secrets(out.screen.stdout_is_terminal, args.yes, ctx.named)?;
     let names_consumer = args.format == Format::Claude && !out.screen.stdout_is_terminal;
     let wish = Wish { min_ttl: Some(MIN_TTL), consumer: ctx.consumer.filter(|_| names_consumer) };
-    let reply = credentials::obtain(ctx, out, &profile, wish, &args.ask)?;
+    let reply = match credentials::obtain(ctx, out, &profile, wish, &args.ask) {
+        Err(Problem::Failed(failure)) if failure.class == FailureClass::NeedsLogin => match args.wait {
+            Some(wait) => after_login(ctx, out, &profile, wish, args, (failure, wait))?,
+            None => return Err(failure.into()),
+        },
+        obtained => obtained?,
+    };
     let keys = document::parse(&reply.body)?;
     match args.format {
         Format::Claude | Format::Process => out.document(&credentials::with_newline(&reply.body)),
@@ -37,6 +48,27 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Export) -> Result<(),
     }?;
     upgrade::after(ctx, out, &reply, !args.ask.fetch.no_autostart);
     Ok(())
+}
+
+/// Waits until somebody has logged in, by whatever tool. It opens nothing: the status line says who must do what.
+fn after_login(
+    ctx: &Context<'_>,
+    out: &mut Output<'_>,
+    profile: &str,
+    wish: Wish<'_>,
+    args: &Export,
+    (mut failure, wait): (Failure, Duration),
+) -> Result<Reply, Problem> {
+    let began = ctx.clock.tick();
+    out.tell(&format!("waiting for a login: agentctl login --profile {}", shell_word(profile)));
+    while ctx.clock.tick().since(began) < wait {
+        ctx.clock.sleep(ASK_AGAIN.min(wait));
+        match credentials::obtain(ctx, out, profile, wish, &args.ask) {
+            Err(Problem::Failed(f)) if f.class == FailureClass::NeedsLogin => failure = f,
+            obtained => return obtained,
+        }
+    }
+    Err(failure.into())
 }
 
 fn may_show_secrets(stdout_is_terminal: bool, yes: bool, named: Option<&str>) -> Result<(), Problem> {
@@ -54,7 +86,6 @@ fn may_show_secrets(stdout_is_terminal: bool, yes: bool, named: Option<&str>) ->
 mod tests {
     use super::super::fake::{Fake, union};
     use super::*;
-    use crate::core::failure::FailureClass;
 
     #[test]
     fn secrets_reach_a_terminal_only_with_yes() {
@@ -63,6 +94,26 @@ mod tests {
         let problem = may_show_secrets(true, false, Some("a b")).unwrap_err();
         assert_eq!(problem.exit_code(), 2);
         assert!(problem.line().unwrap().contains("--format env --profile 'a b')"), "{problem:?}");
+    }
+
+    #[test]
+    fn a_login_is_waited_for_and_nothing_is_opened() {
+        let mut fake = Fake::new();
+        for _ in 0..3 {
+            fake.fails(FailureClass::NeedsLogin, "it has ended", "agentctl login");
+        }
+        fake.answers(200, &union());
+        let end = fake.run("export --wait 300 --profile dev");
+        assert_eq!((end.code, end.stderr.as_str()), (0, "waiting for a login: agentctl login --profile dev\n"));
+        assert!(end.stdout.starts_with('{') && fake.opened.borrow().is_empty());
+        assert!(fake.elapsed() < Duration::from_secs(2), "{:?}", fake.elapsed());
+        fake.fails(FailureClass::NeedsLogin, "it has ended", "agentctl login");
+        fake.fails(FailureClass::NeedsLogin, "it has ended", "agentctl login");
+        let end = fake.run("export --wait 500ms");
+        assert_eq!((end.code, end.stdout.as_str()), (10, ""));
+        // Anything else is told at once.
+        fake.fails(FailureClass::Offline, "no route", "");
+        assert_eq!(fake.run("export --wait 300").code, 14);
     }
 
     #[test]

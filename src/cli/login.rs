@@ -36,10 +36,10 @@ const SPACING: Duration = Duration::from_millis(100);
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Login) -> Result<(), Problem> {
     let asked = Asked::new(ctx, out, args)?;
     let body = serde_json::to_vec(&asked.request).unwrap_or_default();
-    let patience = Patience { timeout: ASK, autostart: !args.no_autostart };
+    let limit = args.timeout.unwrap_or(if asked.request.terminal { TERMINAL_LIMIT } else { LIMIT });
+    let patience = Patience { timeout: ASK.min(limit), autostart: !args.no_autostart };
     let reply = call::until_done_with(ctx, out, "POST", |_, _| asked.target.clone(), &body, patience)?;
     let mut login: LoginDocument = call::read(&reply)?;
-    let limit = if asked.request.terminal { TERMINAL_LIMIT } else { LIMIT };
     let began = ctx.clock.tick();
     let mut shown = false;
     loop {
@@ -238,6 +238,14 @@ mod tests {
         assert!(fake.elapsed() >= LIMIT && fake.elapsed() < LIMIT + Duration::from_secs(3), "{:?}", fake.elapsed());
         assert!(end.stderr.ends_with("run this again: it goes on\n"), "{}", end.stderr);
         assert_eq!(fake.opened.borrow().len(), 1);
+    }
+
+    #[test]
+    fn the_limit_is_the_users_if_named() {
+        let mut fake = Fake::new();
+        fake.forever(200, &pending(true), Duration::from_millis(1500));
+        assert_eq!(fake.run("login --timeout 10s").code, 10);
+        assert!(fake.elapsed() < Duration::from_secs(13), "{:?}", fake.elapsed());
     }
 
     #[test]

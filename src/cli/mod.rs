@@ -12,7 +12,7 @@
 //! | what does a verb print? | the verb's file; tables and texts in [`render`] |
 //! | what does it need of the outside? | [`agent`]: fakes go there in tests, the real things in [`wiring`] |
 //!
-//! Absent on purpose: reading stdin, reading AWS's files, any network but the local socket, and a
+//! Absent on purpose: reading stdin (but to drain it, for the status line), reading AWS's files, any network but the local socket, and a
 //! read of the environment or of a clock below [`wiring`].
 
 pub mod agent;
@@ -43,6 +43,7 @@ pub mod service;
 pub mod shortcut;
 pub mod snapshot;
 pub mod status;
+pub mod statusline;
 pub mod upgrade;
 pub mod watch;
 pub mod why;
@@ -86,6 +87,7 @@ pub fn dispatch(ctx: &Context<'_>, out: &mut Output<'_>, verb: &Verb) -> Result<
         Verb::CredentialProcess(args) => credential_process::run(ctx, out, args),
         Verb::Export(args) => export::run(ctx, out, args),
         Verb::Status(args) => status::run(ctx, out, args),
+        Verb::Statusline => statusline::run(ctx, out),
         Verb::Why => why::run(ctx, out),
         Verb::Audit(args) => audit::run(ctx, out, args),
         Verb::Refresh(args) => refresh::run(ctx, out, args),

@@ -1,6 +1,6 @@
 //! The command lines of configuration files, read without building the whole command line's definition.
 //!
-//! `credential_process` and `awsCredentialExport` are run for every client process, so what they cost counts; `clap`
+//! `credential_process`, `awsCredentialExport` and `statusLine` are run for every client process, so what they cost counts; `clap`
 //! would be a third of it. Only the plainest forms are read here. Anything else, every mistake included, is left to
 //! [`super::args::parse`], and a test holds the two to the same result.
 
@@ -8,25 +8,26 @@ use std::ffi::OsString;
 
 use super::args::{Ask, Cli, Export, Fetch, Format, Verb};
 
-/// The parsed line, if it is `credential-process` or `export` with no options but `--profile NAME` and
+/// The parsed line, if it is `credential-process`, `export` or `statusline` with no options but `--profile NAME` and
 /// `--no-autostart`.
 #[must_use]
 pub fn read(args: &[OsString]) -> Option<Cli> {
     let (verb, options) = args.get(1..)?.split_first()?;
-    let verb = verb.to_str().filter(|v| matches!(*v, "credential-process" | "export"))?;
+    let verb = verb.to_str().filter(|v| matches!(*v, "credential-process" | "export" | "statusline"))?;
     let mut fetch = Fetch { timeout: Fetch::TIMEOUT, no_autostart: false };
     let mut profile = None;
     let mut options = options.iter();
     while let Some(option) = options.next() {
         match option.to_str()? {
             "--profile" if profile.is_none() => profile = Some(plain(options.next()?)?),
-            "--no-autostart" if !fetch.no_autostart => fetch.no_autostart = true,
+            "--no-autostart" if !fetch.no_autostart && verb != "statusline" => fetch.no_autostart = true,
             _ => return None,
         }
     }
     let ask = Ask { fetch, no_daemon: false };
     let verb = match verb {
-        "export" => Verb::Export(Export { ask, format: Format::Claude, yes: false }),
+        "statusline" => Verb::Statusline,
+        "export" => Verb::Export(Export { ask, format: Format::Claude, yes: false, wait: None }),
         _ => Verb::CredentialProcess(ask),
     };
     Some(Cli { profile, socket: None, quiet: false, verbose: false, verb })
@@ -55,6 +56,8 @@ mod tests {
             "agentctl credential-process --no-autostart --profile a=b",
             "agentctl export",
             "agentctl export --profile dev",
+            "agentctl statusline",
+            "agentctl statusline --profile dev",
         ] {
             let (here, clap) = (read(&words(line)).unwrap(), Cli::try_parse_from(words(line)).unwrap());
             assert_eq!(format!("{here:?}"), format!("{clap:?}"), "{line}");
@@ -77,6 +80,8 @@ mod tests {
             "agentctl credential-process --help",
             "agentctl export --format env",
             "agentctl export extra",
+            "agentctl export --wait 60",
+            "agentctl statusline --no-autostart",
         ] {
             assert!(read(&words(line)).is_none(), "{line}");
         }

@@ -26,6 +26,9 @@ fn act(start: &Invocation, cli: &Cli, out: &mut Output<'_>) -> Result<(), Proble
     let address = Address::resolve(&start.vars, cli.socket.as_deref())?;
     let socket = address.socket();
     let world = start.vars.world();
+    if matches!(cli.verb, Verb::Statusline) {
+        drain_stdin();
+    }
     let consumer = uses_consumer(&cli.verb).then(process::parent_consumer).flatten();
     let context = Context {
         agent: &Socket(Client::new(socket)),
@@ -43,6 +46,11 @@ fn act(start: &Invocation, cli: &Cli, out: &mut Output<'_>) -> Result<(), Proble
         consumer: consumer.as_deref(),
     };
     super::dispatch(&context, out, &cli.verb)
+}
+
+/// Claude Code writes a document there, which is of no use here; it may also never end, so nobody waits for it.
+fn drain_stdin() {
+    std::thread::spawn(|| std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
 }
 
 /// Looking for it costs some reads of `/proc`: only for the verb that tells it.

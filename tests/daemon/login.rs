@@ -226,6 +226,31 @@ fn a_registration_is_used_while_it_is_valid() {
 }
 
 #[test]
+fn a_turn_waits_for_a_login_made_elsewhere() {
+    let agent = signed_out();
+    let mut command = agent.home.command(AGENTCTL);
+    command.args(["export", "--wait", "60", "--profile", "dev-sso"]);
+    let waiting = Running::start(command);
+    eventually("it waits", LIMIT, || waiting.stderr().contains("waiting for a login").then_some(()));
+    let line = agent.ctl(&["statusline", "--profile", "dev-sso"]).expect_success().stdout;
+    assert_eq!(line, "aws dev-sso: login needed: agentctl login --profile dev-sso\n");
+    let login = login(&agent, &["--device", "--profile", "dev-sso"]);
+    let url = shown(&login);
+    let code = &agent.fake.pending_logins()[0].code;
+    let lines = agent.ctl(&["statusline", "--profile", "dev-sso"]).expect_success().stdout;
+    assert!(lines.contains(&format!(", code {code}\n{url}\n")), "{lines}");
+    let table = agent.ctl(&["status"]).expect_success().stdout;
+    assert!(table.contains(&format!(", code {code}: ")), "{table}");
+    agent.fake.answer_login(code, true);
+    end(&agent, login).expect_success();
+    let document: Value = serde_json::from_str(&waiting.finish(LIMIT).expect_success().stdout).unwrap();
+    assert_eq!(document, agent.credentials("dev-sso"));
+    assert_eq!(opened(&agent).len(), 1, "by the login, not by who waits");
+    let line = agent.ctl(&["statusline", "--profile", "dev-sso"]).expect_success().stdout;
+    assert!(line.starts_with("aws dev-sso: ") && line.ends_with(" left\n"), "{line}");
+}
+
+#[test]
 fn nobody_answers_in_ci() {
     let mut agent = signed_out();
     agent.home.set("CI", "true");

@@ -177,8 +177,7 @@ fn two_worlds_share_a_daemon_and_nothing_else() {
     let agent = Agent::new();
     let other = agent.fake.add_session(SsoSession::new("corp").allow("999988887777", "Auditor"));
     let mut home = crate::support::home::TestHome::with_sso_profile(&agent.fake, other, "999988887777", "Auditor");
-    let socket = agent.home.state_dir().join("agent.sock");
-    home.set("AGENTCTL_SOCKET", &socket);
+    home.set("AGENTCTL_STATE_DIR", agent.home.state_dir());
     agent.credentials("dev-sso");
     let mut elsewhere = home.command(crate::agent::AGENTCTL);
     elsewhere.args(["credential-process", "--profile", "dev-sso", "--no-autostart"]);

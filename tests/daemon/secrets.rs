@@ -81,7 +81,11 @@ fn a_life_of_renewals_shows_no_secret() {
     for format in ["claude", "process", "env", "fish", "powershell", "json"] {
         agent.ctl(&["export", "--profile", "dev-sso", "--format", format, "-v"]).expect_success();
     }
-    eventually("both kinds were renewed", LIMIT * 3, || (agent.tokens() >= 2 && agent.roles() >= 3).then_some(()));
+    // Asked for all the time: what lives for seconds is kept for seconds.
+    eventually("both kinds were renewed", LIMIT * 3, || {
+        agent.credentials("dev-sso");
+        (agent.tokens() >= 2 && agent.roles() >= 3).then_some(())
+    });
     look_around(&agent);
     scan_agentd(&agent);
     let log = log(&agent);
@@ -104,9 +108,11 @@ fn failures_of_every_kind_show_no_secret() {
     ] {
         agent.ctl(&["daemon", "restart"]).expect_success();
         agent.fake.inject(fault);
-        look(&agent);
-        let document = agent.status();
-        assert!(document.to_string().contains(&format!("\"class\":\"{class}\"")), "{class}: {document}");
+        // A session that is renewed at the same time may forgive the failure, once.
+        eventually(class, LIMIT, || {
+            look(&agent);
+            agent.status().to_string().contains(&format!("\"class\":\"{class}\"")).then_some(())
+        });
         agent.fake.clear_faults();
     }
     agent.fake.stop();

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod credential;
 pub mod page;
 pub mod status;
+pub mod statusline;
 pub mod text;
 pub mod why;
 

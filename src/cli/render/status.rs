@@ -115,6 +115,11 @@ fn session_row(s: &SessionStatus, status: &Status, times: &Times<'_>) -> Row {
     if let Some(file) = &s.config_file {
         notes.push((Paint::Dim, format!("of {}", clean(file))));
     }
+    if let Some(login) = &s.login {
+        let code = login.user_code.as_ref().map_or_else(String::new, |code| format!(", code {}", clean(code)));
+        let until = times.on_the_wall(login.expires_at);
+        notes.push((Paint::Yellow, format!("a login waits{until}{code}: {}", clean(&login.url))));
+    }
     if !s.renewable && matches!(s.state, State::Valid | State::Failing) {
         notes.push((Paint::Yellow, "cannot be renewed: a login is needed when it ends".to_owned()));
     }
