@@ -36,12 +36,16 @@ use super::audit::Peer;
 use super::http::refused;
 use crate::api::v1;
 use crate::ipc::peer::PeerIdentity;
+use crate::platform::process;
 
-/// Connections served at a time; more wait in the socket's backlog.
-const SEATS: usize = 256;
-/// A new connection keeps its seat for this long whatever it says: the runtime hears of its request only when it next asks
-/// the operating system, and in a rush it accepts hundreds before that.
-const SETTLED: Duration = Duration::from_millis(10);
+/// Connections served at a time, where the process may have as many descriptors; more wait in the socket's backlog.
+const MOST_SEATS: u64 = 1024;
+const FEWEST_SEATS: u64 = 16;
+/// Descriptors for all else: files, the event loop, calls to AWS.
+const OTHER_DESCRIPTORS: u64 = 128;
+/// A new connection keeps its seat for this long whatever it says: on a busy machine its client may not get to write its
+/// request at once.
+const SETTLED: Duration = Duration::from_millis(200);
 /// A new connection must say something by then.
 const FIRST_BYTE: Duration = Duration::from_secs(2);
 /// A request's head must be there by then.
@@ -73,7 +77,7 @@ impl Connections {
     /// Returns when one more can be served: a seat is free, or somebody has one without asking anything.
     pub async fn room(&self) {
         self.seats.wanted.send_replace(false);
-        while !self.seats.taken().has_room() {
+        while !self.seats.taken().has_room(self.seats.places) {
             self.seats.wanted.send_replace(true);
             self.seats.freed.notified().await;
         }
@@ -107,8 +111,10 @@ impl Connections {
 }
 
 /// Who has a seat, in the order of arrival.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Seats {
+    /// How many there are.
+    places: usize,
     taken: Mutex<Taken>,
     /// Wakes the one who waits for a seat, or for all of them to be free.
     freed: Notify,
@@ -128,8 +134,8 @@ impl Taken {
         self.seats.is_empty()
     }
 
-    fn has_room(&self) -> bool {
-        self.seats.len() < SEATS || self.silent().is_some()
+    fn has_room(&self, places: usize) -> bool {
+        self.seats.len() < places || self.silent().is_some()
     }
 
     /// The oldest connection that asks nothing.
@@ -155,7 +161,30 @@ struct Seat {
     lost: Notify,
 }
 
+impl Default for Seats {
+    fn default() -> Self {
+        Self::within(MOST_SEATS + OTHER_DESCRIPTORS)
+    }
+}
+
 impl Seats {
+    /// As many as this process can have: it asks for the descriptors.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self::within(process::descriptors(MOST_SEATS + OTHER_DESCRIPTORS))
+    }
+
+    fn within(descriptors: u64) -> Self {
+        let places = descriptors.saturating_sub(OTHER_DESCRIPTORS).clamp(FEWEST_SEATS, MOST_SEATS);
+        Self {
+            places: usize::try_from(places).unwrap_or(usize::MAX),
+            taken: Mutex::default(),
+            freed: Notify::new(),
+            wanted: watch::Sender::default(),
+            ending: watch::Sender::default(),
+        }
+    }
+
     /// Ends when a request that has been waiting since this was called is to make way for others.
     pub async fn make_way(&self) {
         sleep(HELD_AT_LEAST).await;
@@ -167,7 +196,7 @@ impl Seats {
     /// [`Connections::room`] gets there by a hair at most.
     fn take(self: &Arc<Self>) -> Taking {
         let mut taken = self.taken();
-        if taken.seats.len() >= SEATS
+        if taken.seats.len() >= self.places
             && let Some(seat) = taken.silent().and_then(|number| taken.seats.remove(&number))
         {
             seat.lost.notify_one();

@@ -13,7 +13,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::audit::Audit;
-use super::connections::Connections;
+use super::connections::{Connections, Seats};
 use super::engine::Engine;
 use super::folder_watch::FolderWatch;
 use super::http::{self, Api};
@@ -167,7 +167,7 @@ fn api(engine: &Engine, audit: Audit, succession: Succession) -> Arc<Api> {
         started_at: Clock.wall(),
         circumstances: engine.configuration.circumstances(),
         unwatched: FolderWatch::start(engine),
-        seats: Arc::default(),
+        seats: Arc::new(Seats::of_process()),
     })
 }
 

@@ -88,6 +88,24 @@ pub fn harden() {
     lock_memory();
 }
 
+/// How many descriptors this process may have open, after asking for `wanted` of them.
+#[must_use]
+pub fn descriptors(wanted: u64) -> u64 {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+        let limit = getrlimit(Resource::Nofile);
+        let possible = limit.maximum.unwrap_or(u64::MAX).min(wanted);
+        if limit.current.is_some_and(|current| current < possible) {
+            let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(possible), ..limit });
+        }
+        getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+    }
+    #[cfg(not(unix))]
+    wanted
+}
+
 /// Only where no limit stands in the way: with one, some later allocation would fail and end the process. (Under systemd
 /// the unit forbids swapping instead.)
 #[cfg(target_os = "linux")]

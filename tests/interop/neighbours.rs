@@ -34,7 +34,7 @@ struct Throng {
 
 #[test]
 fn everybody_at_once_is_one_refresh_and_one_role_call() {
-    // More callers than are served at a time.
+    // As many as a busy machine has processes.
     rounds(1, &Throng { of_each_client: 1, callers: 300, delays: &[0, 400] });
 }
 
