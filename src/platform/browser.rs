@@ -94,6 +94,7 @@ pub fn can_come_back(vars: &Environment) -> bool {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
     fn of(vars: &[(&str, &str)]) -> Vec<Vec<String>> {
         commands(&vars.iter().copied().collect(), "https://a/?b=c%20d")
     }
