@@ -91,15 +91,14 @@ pub fn can_come_back(vars: &Environment) -> bool {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 
-    #[cfg(unix)]
     fn of(vars: &[(&str, &str)]) -> Vec<Vec<String>> {
         commands(&vars.iter().copied().collect(), "https://a/?b=c%20d")
     }
 
-    #[cfg(unix)]
     #[test]
     fn browser_is_respected() {
         assert_eq!(of(&[("BROWSER", "firefox")]), [["firefox", "https://a/?b=c%20d"]]);
@@ -117,7 +116,6 @@ mod tests {
         assert!(!can_come_back(&[("BROWSER", "x"), ("SSH_TTY", "/dev/pts/0")].into_iter().collect()));
     }
 
-    #[cfg(unix)]
     #[test]
     fn the_first_command_that_works_opens() {
         let vars: Environment = [("BROWSER", "/nowhere/browser:false:true")].into_iter().collect();
