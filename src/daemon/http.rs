@@ -246,8 +246,13 @@ async fn shutdown(State(api): State<Arc<Api>>, body: Bytes) -> Response {
     let Ok(v1::ShutdownRequest { force, successor }) = request else {
         return bad_request("the body must be {\"force\": true}, {\"successor\": \"1.2.3\"} or empty");
     };
-    if let Some(Err(why)) = successor.map(|version| api.succession.judge(&version)) {
-        return error(StatusCode::CONFLICT, FailureClass::Transient, why, "");
+    if let Some(version) = successor {
+        if let Err(why) = api.succession.judge(&version) {
+            return error(StatusCode::CONFLICT, FailureClass::Transient, why, "");
+        }
+        if api.is_logging_in().await {
+            return error(StatusCode::CONFLICT, FailureClass::Transient, "a login is pending here", "");
+        }
     }
     if !force {
         api.tokens.retry_disk().await;
@@ -271,6 +276,13 @@ impl Api {
         if let Ok(Err(failure)) = stored {
             warn!(cause = failure.message, "the pause will be forgotten with this process");
         }
+    }
+
+    /// Whether somebody is looking at a page that would lead nowhere without this process.
+    async fn is_logging_in(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.desk.broker().send(Message::Status(reply)).is_ok();
+        asked && answer.await.is_ok_and(|status| status.sessions.iter().any(|s| s.login.is_some()))
     }
 
     fn tell(&self, event: Event) -> Response {

@@ -16,7 +16,7 @@ use super::http::{Api, Name, STATUS_WAIT, bad_request, document, error, hold, st
 use crate::api::v1;
 use crate::core::broker::Event;
 use crate::core::failure::FailureClass;
-use crate::core::login::{LoginDemand, LoginId, LoginState, Target};
+use crate::core::login::{FlowWish, LoginDemand, LoginId, LoginState, Target};
 
 /// The routes.
 pub fn routes() -> Router<Arc<Api>> {
@@ -44,6 +44,7 @@ async fn login(api: &Api, name: String, headers: &HeaderMap, body: &[u8], profil
         Err(response) => return *response,
     };
     let target = if profile { Target::Profile(named) } else { Target::Session { world: named.world, id: named.name } };
+    let flow = if flow == FlowWish::Auto { api.configuration.login_flow() } else { flow };
     let id = api.desk.login_id();
     api.desk.tell(Event::Login(LoginDemand { id, target, flow, force, terminal, display, ci }));
     view(api, id).await

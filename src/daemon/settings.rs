@@ -14,6 +14,7 @@ use crate::api::v1;
 use crate::aws::{Aws, Deadlines};
 use crate::core::broker::Event;
 use crate::core::failure::Failure;
+use crate::core::login::FlowWish;
 use crate::core::settings::Settings;
 use crate::core::status::Finding;
 use crate::files::config_toml::Config;
@@ -77,6 +78,12 @@ impl Configuration {
     #[must_use]
     pub fn settings(&self) -> Settings {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).config.settings.clone()
+    }
+
+    /// How to log in when the client does not say.
+    #[must_use]
+    pub fn login_flow(&self) -> FlowWish {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).config.login_flow
     }
 
     /// Where `config.toml` is, or would be.

@@ -8,6 +8,7 @@
 //! ca_bundle = "~/corp-ca.pem"   # PEM file with certificate authorities that are trusted besides the system's
 //! https_proxy = "http://proxy:3128"
 //! no_proxy = "localhost,.corp.example"
+//! login_flow = "auto"           # or "pkce" (a browser of this machine), or "device" (a code, a browser anywhere)
 //!
 //! [profiles.production]
 //! serve = false                 # never hand out this profile's credentials
@@ -21,6 +22,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::limits::{self, ReadError};
 use crate::core::failure::{Failure, FailureClass};
+use crate::core::login::FlowWish;
 use crate::core::secret::Secret;
 use crate::core::settings::Settings;
 use crate::core::words::nearest;
@@ -44,10 +46,12 @@ pub struct Config {
     pub https_proxy: Option<Secret>,
     /// `no_proxy`: hosts that are reached without the proxy, separated by commas.
     pub no_proxy: Option<String>,
+    /// `login_flow`: how to log in when the client does not say. Default: auto.
+    pub login_flow: FlowWish,
 }
 
-const KEYS: [&str; 7] =
-    ["keep", "inherit_network_env", "allow_uids", "ca_bundle", "https_proxy", "no_proxy", "profiles"];
+const KEYS: [&str; 8] =
+    ["keep", "inherit_network_env", "allow_uids", "ca_bundle", "https_proxy", "no_proxy", "login_flow", "profiles"];
 const PROFILE_KEYS: [&str; 1] = ["serve"];
 /// The most names, numbers or profiles in one place: each is work at every look, and a line in `status`.
 const MOST: usize = 1000;
@@ -64,6 +68,7 @@ impl Config {
             ca_bundle: None,
             https_proxy: None,
             no_proxy: None,
+            login_flow: FlowWish::Auto,
         }
     }
 
@@ -116,6 +121,7 @@ impl Config {
                 "ca_bundle" => self.path_of(value, environment).map(|path| self.ca_bundle = Some(path)),
                 "https_proxy" => string(value).map(|url| self.https_proxy = Some(Secret::new(url))),
                 "no_proxy" => string(value).map(|hosts| self.no_proxy = Some(hosts)),
+                "login_flow" => flow(value).map(|flow| self.login_flow = flow),
                 "profiles" => {
                     self.profiles(value)?;
                     continue;
@@ -214,6 +220,15 @@ fn string(value: &Spanned<DeValue<'_>>) -> Result<String, Wrong> {
     }
 }
 
+fn flow(value: &Spanned<DeValue<'_>>) -> Result<FlowWish, Wrong> {
+    match string(value)?.as_str() {
+        "auto" => Ok(FlowWish::Auto),
+        "pkce" => Ok(FlowWish::Pkce),
+        "device" => Ok(FlowWish::Device),
+        _ => Err(Wrong { offset: value.span().start, message: "auto, pkce or device is wanted here".to_owned() }),
+    }
+}
+
 fn uid(value: &Spanned<DeValue<'_>>) -> Result<u32, Wrong> {
     let number = value.get_ref().as_integer().and_then(|i| u32::from_str_radix(i.as_str(), i.radix()).ok());
     number.ok_or_else(|| wrong(value, "a user id (a number)"))
@@ -273,6 +288,7 @@ mod tests {
         assert!(!config.inherit_network_env);
         assert_eq!(config.allow_uids, BTreeSet::from([0, 1000]));
         assert_eq!(config.ca_bundle, Some(PathBuf::from("/etc/x/ca.pem")));
+        assert_eq!(parse("login_flow = 'device'").unwrap().login_flow, FlowWish::Device);
         assert!(parse("[profiles.a]\nserve = true").unwrap().settings.refused.is_empty());
     }
 
@@ -286,6 +302,7 @@ mod tests {
             ("keep = \"dev\"", 1, "keep: a list in [ ] is wanted here, found: string"),
             ("keep = [1]", 1, "keep: a text in quotes is wanted here, found: integer"),
             ("allow_uids = [-1]", 1, "allow_uids: a user id (a number) is wanted here"),
+            ("login_flow = \"browser\"", 1, "login_flow: auto, pkce or device is wanted here"),
             ("no_proxy = \"\"", 1, "no_proxy: this text must not be empty"),
             ("profiles = 1", 1, "a table is wanted here"),
             ("\nkeep = [", 2, ""),

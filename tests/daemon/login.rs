@@ -251,6 +251,20 @@ fn a_turn_waits_for_a_login_made_elsewhere() {
 }
 
 #[test]
+fn the_config_says_how_and_a_newer_agent_waits_for_the_end() {
+    let agent = signed_out();
+    agent.write_settings("login_flow = \"device\"\n");
+    let login = login(&agent, &["--profile", "dev-sso"]);
+    assert!(shown(&login).contains("/device?user_code="), "{}", login.stderr());
+    let client = aws_credential_agent::ipc::client::Client::new(agent.home.state_dir().join("agent.sock"));
+    let succeed = || client.request("POST", "/v1/shutdown", &[], br#"{"successor":"999.0.0"}"#, LIMIT).unwrap().status;
+    assert_eq!(succeed(), 409);
+    agent.fake.answer_login(&agent.fake.pending_logins()[0].code, true);
+    end(&agent, login).expect_success();
+    assert_eq!(succeed(), 200);
+}
+
+#[test]
 fn nobody_answers_in_ci() {
     let mut agent = signed_out();
     agent.home.set("CI", "true");

@@ -321,15 +321,22 @@ fn a_burst_is_a_few_looks_and_reading_is_none() {
         (within(Duration::from_millis(500), || (wake_ups(daemon.pid()) != before).then_some(())).is_none())
             .then_some(())
     });
-    let (_, before) = wake_ups(daemon.pid());
-    let began = instant();
-    while began.elapsed() < Duration::from_secs(2) {
-        fs::read_to_string(&other).unwrap();
-        fs::read_to_string(agent.home.aws_config()).unwrap();
-        fs::write(agent.home.path().join(".aws/other"), "").unwrap();
-    }
+    let woken_by_what_does_not_matter = || {
+        let (_, before) = wake_ups(daemon.pid());
+        let began = instant();
+        while began.elapsed() < Duration::from_secs(2) {
+            fs::read_to_string(&other).unwrap();
+            fs::read_to_string(agent.home.aws_config()).unwrap();
+            fs::write(agent.home.path().join(".aws/other"), "").unwrap();
+            // On a busy machine the queue of events would overflow, and then everything must be looked at.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        wake_ups(daemon.pid()).1 - before
+    };
+    // The scan of every 30 s may fall into one of two such times.
+    let woken: Vec<_> = (0..2).map(|_| woken_by_what_does_not_matter()).collect();
+    assert!(woken.iter().any(|times| *times <= 4), "woken {woken:?} times by what does not matter");
     let (_, after) = wake_ups(daemon.pid());
-    assert!(after - before <= 4, "woken {} times by what does not matter", after - before);
     let began = instant();
     let mut writes = 0;
     while began.elapsed() < Duration::from_secs(2) {
