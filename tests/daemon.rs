@@ -43,6 +43,8 @@ mod life;
 #[cfg(unix)]
 #[path = "daemon/login.rs"]
 mod login;
+#[path = "daemon/logout.rs"]
+mod logout;
 #[cfg(test)]
 #[path = "daemon/main_job.rs"]
 mod main_job;

@@ -9,6 +9,8 @@
 //! | `GET /v1/status[?after=N&wait=MS]` | the snapshot; with `after` it waits for a later revision | [`StatusDocument`] |
 //! | `POST /v1/profiles/{p}/login`, `POST /v1/sessions/{s}/login` | asks for a login: [`LoginRequest`] | [`LoginDocument`] |
 //! | `GET /v1/logins/{id}[?after=N&wait=MS]` | how it stands; with `after` it waits for a change | [`LoginDocument`] |
+//! | `POST /v1/profiles/{p}/logout`, `POST /v1/sessions/{s}/logout` | ends a session here and at AWS | [`LogoutDocument`] |
+//! | `POST /v1/logout` | ends every session that the world's files name | [`LogoutDocument`] |
 //! | `GET /v1/audit[?since=TIME&profile=P&limit=N]` | who was given what: [`AuditQuery`] | [`AuditDocument`] |
 //! | `POST /v1/pause`, `POST /v1/resume` | stops and restarts renewing: [`PauseRequest`] | `{}` |
 //! | `POST /v1/shutdown` | a clean end: waiters are answered, the socket is removed; see [`ShutdownRequest`] | `{}` |
@@ -24,6 +26,8 @@
 //! curl --unix-socket "$SOCKET" -d '{"access_key_id":"ASIA..."}' http://agent/v1/profiles/dev/rejected
 //! curl --unix-socket "$SOCKET" -d '{"flow":"device","terminal":true}' http://agent/v1/profiles/dev/login
 //! curl --unix-socket "$SOCKET" 'http://agent/v1/logins/1?after=2'
+//! curl --unix-socket "$SOCKET" -X POST http://agent/v1/sessions/corp/logout
+//! curl --unix-socket "$SOCKET" -X POST http://agent/v1/logout
 //! curl --unix-socket "$SOCKET" 'http://agent/v1/status?after=0'
 //! curl --unix-socket "$SOCKET" 'http://agent/v1/audit?since=2026-01-31T08:00:00Z&limit=50'
 //! curl --unix-socket "$SOCKET" -d '{"seconds":3600}' http://agent/v1/pause
@@ -33,9 +37,11 @@
 
 mod audit;
 mod login;
+mod logout;
 
 pub use audit::{AUDIT_SCHEMA, AuditDocument, AuditQuery, DEFAULT_AUDIT_LIMIT, MAX_AUDIT_LIMIT};
 pub use login::{LoginDocument, LoginQuery, LoginRequest};
+pub use logout::{LogoutDocument, SignedOutSession};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode};
 use serde::{Deserialize, Serialize};

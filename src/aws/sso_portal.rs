@@ -1,5 +1,5 @@
 //! The SSO portal, asked with an access token: GetRoleCredentials for a role's credentials, ListAccounts to learn whether
-//! the token is good.
+//! the token is good, Logout to end its session.
 
 use super::endpoints::Service;
 use super::{Aws, Call};
@@ -54,6 +54,23 @@ impl Aws {
             // A page of a captive portal parses as an answer without accounts.
             Ok(output) if output.account_list.is_some() => prepared.call(Ok(())),
             Ok(_) => prepared.incomplete(),
+            Err(error) => prepared.failed(&error),
+        }
+    }
+}
+
+impl Aws {
+    /// Ends the session that the token belongs to. Role credentials that came of it live to their own end. One request.
+    pub async fn logout(&self, session: &SsoSession, access_token: &Secret) -> Call<()> {
+        let prepared = match self.prepare(Operation::Logout, Service::Portal, session, &[access_token]) {
+            Ok(prepared) => prepared,
+            Err(evidence) => return Call { result: Err(*evidence), server_date: None },
+        };
+        let target = &prepared.target;
+        let client = self.shared.portal.get(session, target, || prepared.http.portal(&session.region, target));
+        let request = client.logout().access_token(access_token.expose());
+        match request.customize().interceptor(prepared.trace.clone()).send().await {
+            Ok(_) => prepared.call(Ok(())),
             Err(error) => prepared.failed(&error),
         }
     }

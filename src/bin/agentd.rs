@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use aws_credential_agent::daemon::logout_flow::{self, Whom};
 use aws_credential_agent::daemon::resolve::{self, Question};
 use aws_credential_agent::daemon::run::{self, Options};
 use clap::{Parser, Subcommand};
@@ -48,6 +49,18 @@ enum Once {
         #[arg(long, value_name = "MS", default_value_t = 25_000)]
         timeout_ms: u64,
     },
+    /// End an SSO session here and at AWS, and print what became of it as JSON
+    Logout {
+        /// This profile's session
+        #[arg(long, value_name = "NAME", default_value = "default", conflicts_with_all = ["sso_session", "all"])]
+        profile: String,
+        /// This session
+        #[arg(long, value_name = "NAME", conflicts_with = "all")]
+        sso_session: Option<String>,
+        /// Every session that the config names
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -63,6 +76,10 @@ fn main() -> ExitCode {
             min_ttl: Duration::from_secs(min_ttl.min(24 * 3600)),
             timeout: Duration::from_millis(timeout_ms),
         }),
+        Some(Once::Logout { profile, sso_session, all }) => {
+            let one = sso_session.map_or(Whom::Profile(profile), Whom::Session);
+            logout_flow::main(config.as_deref(), if all { Whom::All } else { one })
+        }
     }
 }
 

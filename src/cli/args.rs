@@ -114,6 +114,12 @@ In ~/.claude/settings.json:
 For Claude Code, in ~/.claude/settings.json:
   \"awsAuthRefresh\": \"agentctl login --profile dev\"")]
     Login(Login),
+    /// End an SSO session, here and at AWS
+    #[command(after_help = "Examples:
+  agentctl logout --profile dev
+  agentctl logout --sso-session corp
+  agentctl logout --all")]
+    Logout(Logout),
     /// Let systemd or launchd hold the socket and start the agent
     #[command(after_help = "Examples:
   agentctl service install
@@ -225,6 +231,17 @@ pub struct Login {
     /// Do not start the agent when it is absent: exit 19 (also AGENTCTL_NO_AUTOSTART=1)
     #[arg(long)]
     pub no_autostart: bool,
+}
+
+/// `logout`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Logout {
+    /// This session, whatever its profiles [default: the profile's]
+    #[arg(long, value_name = "NAME")]
+    pub sso_session: Option<String>,
+    /// Every session that the AWS config names
+    #[arg(long, conflicts_with = "sso_session")]
+    pub all: bool,
 }
 
 /// `export`.

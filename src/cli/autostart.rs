@@ -39,7 +39,7 @@ pub trait Launcher {
     ///
     /// # Errors
     /// What the child says, or class `agent-unreachable`.
-    fn resolve(&self, question: Question<'_>) -> Result<Zeroizing<Vec<u8>>, Failure>;
+    fn ask(&self, question: Question) -> Result<Zeroizing<Vec<u8>>, Failure>;
 
     /// The agent's program.
     ///
@@ -159,8 +159,8 @@ impl Launcher for Sibling<'_> {
         }
     }
 
-    fn resolve(&self, question: Question<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        self.run_resolve(question)
+    fn ask(&self, question: Question) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        self.run_once(&question)
     }
 
     fn browse(&self, url: &str) -> Result<(), String> {

@@ -243,8 +243,8 @@ impl Launcher for Fake {
         }
     }
 
-    fn resolve(&self, question: Question<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        self.questions.borrow_mut().push(format!("{} {}", question.profile, question.min_ttl));
+    fn ask(&self, question: Question) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        self.questions.borrow_mut().push(question.arguments.join(" "));
         self.resolved.clone().map(|document| document.into_bytes().into())
     }
 }

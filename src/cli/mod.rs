@@ -31,6 +31,7 @@ pub mod export;
 #[cfg(test)]
 mod fake;
 pub mod login;
+pub mod logout;
 pub mod one_shot;
 pub mod outcome;
 pub mod output;
@@ -94,6 +95,7 @@ pub fn dispatch(ctx: &Context<'_>, out: &mut Output<'_>, verb: &Verb) -> Result<
         Verb::Pause(args) => pause::run(ctx, out, args),
         Verb::Resume => resume::run(ctx, out),
         Verb::Login(args) => login::run(ctx, out, args),
+        Verb::Logout(args) => logout::run(ctx, out, args),
         Verb::Service { verb } => service::run(ctx, out, *verb),
         Verb::Daemon { verb } => daemon::run(ctx, out, *verb),
     }

@@ -1,5 +1,6 @@
-//! `--no-daemon`: the answer of a child, `agentd resolve`, instead of the agent's. The same code, files and locks, without
-//! a socket: for CI steps, read-only hosts, and inside sandboxes.
+//! The answer of a child of our own, `agentd resolve` or `agentd logout`, instead of the agent's. The same code, files and
+//! locks, without a socket: for CI steps, read-only hosts, inside sandboxes (`--no-daemon`), and a logout where no agent
+//! runs.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -15,20 +16,24 @@ use super::credentials::Wish;
 use super::outcome::Problem;
 use super::output::Output;
 use crate::api::v1::{self, ErrorBody};
-use crate::core::failure::{Failure, FailureClass};
+use crate::core::failure::{Failure, FailureClass, shell_word};
 
 /// The child ends by itself at the limit, but for a renewal whose answer it still has to store.
 const GRACE: Duration = Duration::from_secs(25);
 
 /// What the child is asked.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
-    /// The profile.
-    pub profile: &'a str,
-    /// Wanted life, seconds.
-    pub min_ttl: u64,
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The words after `agentd`.
+    pub arguments: Vec<String>,
     /// The limit of everything together.
     pub timeout: Duration,
+}
+
+impl Question {
+    fn new(arguments: &[&str], timeout: Duration) -> Self {
+        Self { arguments: arguments.iter().map(|&word| word.to_owned()).collect(), timeout }
+    }
 }
 
 /// Resolves the profile in a child.
@@ -42,23 +47,35 @@ pub fn resolve(
     wish: Wish<'_>,
     timeout: Duration,
 ) -> Result<Reply, Problem> {
-    let began = ctx.clock.tick();
-    let answer = ctx.launcher.resolve(Question { profile, min_ttl: wish.min_ttl.unwrap_or(0), timeout });
+    let (min_ttl, limit) = (wish.min_ttl.unwrap_or(0).to_string(), timeout.as_millis().to_string());
+    let words = ["resolve", "--profile", profile, "--min-ttl", &min_ttl, "--timeout-ms", &limit];
+    ask(ctx, out, Question::new(&words, timeout))
+}
+
+/// Signs out in a child; `whom` are its options.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn log_out(ctx: &Context<'_>, out: &mut Output<'_>, whom: &[&str], timeout: Duration) -> Result<Reply, Problem> {
+    ask(ctx, out, Question::new(&[&["logout"], whom].concat(), timeout))
+}
+
+fn ask(ctx: &Context<'_>, out: &mut Output<'_>, question: Question) -> Result<Reply, Problem> {
+    let (began, words) = (ctx.clock.tick(), question.arguments.join(" "));
+    let answer = ctx.launcher.ask(question);
     out.diagnose(|| {
         let took = ctx.clock.tick().since(began).as_millis();
         let end = answer.as_ref().map_or_else(Failure::line, |_| "done".to_owned());
-        format!("agentctl: agentd resolve: {end} after {took} ms")
+        format!("agentctl: agentd {words}: {end} after {took} ms")
     });
     Ok(Reply { status: 200, agent: None, body: answer? })
 }
 
 impl Sibling<'_> {
-    pub(super) fn run_resolve(&self, question: Question<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    pub(super) fn run_once(&self, question: &Question) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let program = self.program()?;
         let mut command = Command::new(&program);
-        command.args(["resolve", "--profile", question.profile]);
-        command.args(["--min-ttl", &question.min_ttl.to_string()]);
-        command.args(["--timeout-ms", &question.timeout.as_millis().to_string()]);
+        command.args(&question.arguments);
         command.env_clear().envs(autostart::inherited(self.vars));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|e| {
@@ -70,7 +87,7 @@ impl Sibling<'_> {
         let ended = if said.is_some() { child.wait() } else { child.kill().and_then(|()| child.wait()) };
         let Some(document) = said else {
             let fix = "see: agentctl status, or give it longer: --timeout 60s";
-            return Err(Failure::new(FailureClass::Transient, "agentd resolve does not come to an end", fix));
+            return Err(Failure::new(FailureClass::Transient, "agentd does not come to an end", fix));
         };
         if ended.is_ok_and(|status| status.success()) {
             return Ok(document);
@@ -78,8 +95,9 @@ impl Sibling<'_> {
         match serde_json::from_slice::<ErrorBody>(&document) {
             Ok(error) => Err(error.into()),
             Err(_) => {
-                let look = format!("see why: {} resolve --profile {}", program.display(), question.profile);
-                Err(autostart::unreachable("agentd resolve ended without an answer", look))
+                let words: Vec<_> = question.arguments.iter().map(|word| shell_word(word)).collect();
+                let look = format!("see why: {} {}", program.display(), words.join(" "));
+                Err(autostart::unreachable("agentd ended without an answer", look))
             }
         }
     }
@@ -112,7 +130,11 @@ mod tests {
         let end = fake.run("export --no-daemon --format env");
         assert!(end.stdout.contains("export AWS_ACCESS_KEY_ID="), "{}", end.stdout);
         assert_eq!((fake.targets().len(), fake.launches.get()), (0, 0));
-        assert_eq!(*fake.questions.borrow(), ["dev 0", "default 390"]);
+        let asked = [
+            "resolve --profile dev --min-ttl 0 --timeout-ms 25000",
+            "resolve --profile default --min-ttl 390 --timeout-ms 25000",
+        ];
+        assert_eq!(*fake.questions.borrow(), asked);
     }
 
     #[test]

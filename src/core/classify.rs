@@ -17,6 +17,8 @@ pub enum Operation {
     GetRoleCredentials,
     /// SSO portal ListAccounts.
     ListAccounts,
+    /// SSO portal Logout.
+    Logout,
     /// SSO OIDC RegisterClient.
     RegisterClient,
     /// SSO OIDC StartDeviceAuthorization.
@@ -33,6 +35,7 @@ impl Operation {
             Self::CreateToken | Self::SignIn => "CreateToken",
             Self::GetRoleCredentials => "GetRoleCredentials",
             Self::ListAccounts => "ListAccounts",
+            Self::Logout => "Logout",
             Self::RegisterClient => "RegisterClient",
             Self::StartDeviceAuthorization => "StartDeviceAuthorization",
         }
@@ -299,8 +302,14 @@ impl Evidence {
                 format!("AWS denies a token for this SSO session{said}"),
                 "ask who runs Identity Center",
             ),
-            (Operation::GetRoleCredentials | Operation::ListAccounts, "UnauthorizedException", _)
-            | (Operation::GetRoleCredentials | Operation::ListAccounts, _, 401) => Some(Verdict::TokenRefused),
+            (
+                Operation::GetRoleCredentials | Operation::ListAccounts | Operation::Logout,
+                "UnauthorizedException",
+                _,
+            )
+            | (Operation::GetRoleCredentials | Operation::ListAccounts | Operation::Logout, _, 401) => {
+                Some(Verdict::TokenRefused)
+            }
             (Operation::ListAccounts, "ForbiddenException" | "AccessDeniedException", _)
             | (Operation::ListAccounts, _, 403) => failed(
                 C::AccessDenied,

@@ -164,7 +164,9 @@ impl Poll {
         match (code, evidence.classify()) {
             (Some("AuthorizationPendingException"), _) => Self::Pending,
             (Some("SlowDownException"), _) => Self::SlowDown,
-            (Some("ExpiredTokenException"), _) => Self::Expired,
+            // A code that is over may be forgotten by the time of the poll: then it is no grant at all. Either way
+            // nobody answered it.
+            (Some("ExpiredTokenException" | "InvalidGrantException"), _) => Self::Expired,
             (Some("AccessDeniedException"), _) => Self::Denied,
             (_, Verdict::Failed { failure, .. })
                 if matches!(
@@ -302,6 +304,7 @@ pub struct LoginView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::classify::{Answer, Operation};
 
     fn corp() -> SsoSession {
         SsoSession {
@@ -330,6 +333,19 @@ mod tests {
         history.opened(true, tomorrow);
         assert_eq!(history.openings_today(tomorrow), 0, "who sits at a terminal has no budget");
         assert_eq!(History::default().openings_today(NOW), 0);
+    }
+
+    #[test]
+    fn a_code_that_aws_has_forgotten_was_not_answered() {
+        let said = |code: &str| {
+            let answer = Answer { status: 400, aws_mark: true, code: Some(code.into()), ..Answer::default() };
+            let host = "oidc.eu-west-1.amazonaws.com".to_owned();
+            Poll::of(&Evidence { operation: Operation::SignIn, host, signal: Signal::Answer(answer) })
+        };
+        assert_eq!(said("ExpiredTokenException"), Poll::Expired);
+        assert_eq!(said("InvalidGrantException"), Poll::Expired);
+        assert_eq!(said("AuthorizationPendingException"), Poll::Pending);
+        assert!(matches!(said("InvalidClientException"), Poll::Failed(_)));
     }
 
     #[test]

@@ -33,7 +33,24 @@ pub struct SessionState {
     pub accepted: Option<u64>,
     /// The generation of the token that was fetched because the one before was refused.
     pub replacement: Option<u64>,
+    /// The last logout.
+    pub signed_out: Option<SignedOut>,
 }
+
+/// A logout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedOut {
+    /// Just before the token file was removed, by the local clock.
+    pub at: Timestamp,
+    /// When that was heard of.
+    pub tick: Tick,
+}
+
+/// Reads that began before a logout have reported this long after it.
+const ECHO: Duration = Duration::from_secs(10);
+
+/// A file's time is that of the system's last tick, which may lie this far back.
+const GRAIN: Duration = Duration::from_millis(20);
 
 /// A token that was obtained this recently and is refused was not refused for its age.
 const FRESH: Duration = Duration::from_secs(60);
@@ -50,6 +67,12 @@ pub enum Refusal {
 }
 
 impl SessionState {
+    /// Whether this is the token of a session that was just signed out of, read before its file went away.
+    #[must_use]
+    pub fn is_signed_out_of(&self, token: &SsoToken, now: Tick) -> bool {
+        self.signed_out.is_some_and(|out| now.since(out.tick) < ECHO && token.obtained_at.plus(GRAIN) <= out.at)
+    }
+
     /// Judges the portal's 401 on the token of `generation`, while `held` (generation, token) is what is held now, at
     /// `now` by the local clock.
     #[must_use]

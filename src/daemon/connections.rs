@@ -27,7 +27,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
@@ -151,8 +151,6 @@ struct Seat {
     seats: Arc<Seats>,
     /// It was listened to long enough to know whether it came with a request.
     settled: AtomicBool,
-    /// It has said something.
-    heard: AtomicBool,
     /// A complete request is being answered.
     answering: AtomicBool,
     /// Fires when `answering` begins.
@@ -225,8 +223,9 @@ impl Drop for Taking {
     }
 }
 
+/// A conversation. Until its client says something it costs next to nothing: thousands may come and be silent.
 async fn converse<S>(
-    stream: S,
+    mut stream: S,
     peer: PeerIdentity,
     router: TowerToHyperService<axum::Router>,
     seat: &Arc<Seat>,
@@ -234,7 +233,41 @@ async fn converse<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let stream = TokioIo::new(Heard { stream, seat: Arc::clone(seat) });
+    let mut settling = pin!(settle(seat));
+    let first = tokio::select! {
+        // First: what has arrived is read before anything is made of its absence.
+        biased;
+        first = stream.read_u8() => first.ok(),
+        () = seat.lost.notified() => None,
+        () = settling.as_mut() => None,
+        () = sleep(FIRST_BYTE) => None,
+        () = last_word(&mut ending) => None,
+    };
+    let Some(first) = first else { return debug!(pid = peer.pid, "connection without a word") };
+    let pid = peer.pid;
+    let talk = Box::pin(talk(Begun { first: Some(first), stream }, peer, router, seat, ending));
+    let served = tokio::select! {
+        served = talk => served,
+        () = settling => None,
+    };
+    match served {
+        Some(Ok(())) => {}
+        Some(Err(e)) => debug!(pid, error = %e, "connection ended early"),
+        None => debug!(pid, "connection cut"),
+    }
+}
+
+/// Serves a client that has begun to speak. `None`: it is cut.
+async fn talk<S>(
+    stream: Begun<S>,
+    peer: PeerIdentity,
+    router: TowerToHyperService<axum::Router>,
+    seat: &Arc<Seat>,
+    mut ending: watch::Receiver<bool>,
+) -> Option<hyper::Result<()>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (answering, asker) = (Arc::clone(seat), Arc::new(Peer::new(peer)));
     let service = hyper::service::service_fn(move |request| {
         answer(request, Arc::clone(&asker), router.clone(), Arc::clone(&answering))
@@ -243,35 +276,28 @@ async fn converse<S>(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(v1::MAX_HEAD)
-        .serve_connection(stream, service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let served = tokio::select! {
-        // First: what has arrived is read before anything is made of its absence.
+    tokio::select! {
         biased;
         served = connection.as_mut() => Some(served),
         () = seat.lost.notified() => None,
-        () = silence(seat) => None,
         () = sleep(LIFE) => last_answer(connection.as_mut()).await,
         () = begun(&mut ending) => {
             if !seat.answering.load(Ordering::Relaxed) {
                 // It may have asked a moment ago: its request must be read to know.
                 tokio::select! {
-                    _ = connection.as_mut() => return,
+                    served = connection.as_mut() => return Some(served),
                     () = seat.request() => {}
                     () = sleep(LAST_WORD) => {}
                 }
             }
             last_answer(connection.as_mut()).await
         }
-    };
-    match served {
-        Some(Ok(())) => {}
-        Some(Err(e)) => debug!(pid = peer.pid, error = %e, "connection ended early"),
-        None => debug!(pid = peer.pid, "connection cut"),
     }
 }
 
-type Conversation<S, F> = hyper::server::conn::http1::Connection<TokioIo<Heard<S>>, F>;
+type Conversation<S, F> = hyper::server::conn::http1::Connection<TokioIo<Begun<S>>, F>;
 
 /// Ends a connection after the answer on its way, if any. `None`: its client does not take it.
 async fn last_answer<S, F>(mut connection: Pin<&mut Conversation<S, F>>) -> Option<hyper::Result<()>>
@@ -290,15 +316,18 @@ async fn begun(ending: &mut watch::Receiver<bool>) {
     let _ = ending.wait_for(|ending| *ending).await;
 }
 
-/// Ends when a connection has said nothing for too long.
-async fn silence(seat: &Seat) {
+/// Ends when the clean end has begun and whoever has just connected had the time to ask.
+async fn last_word(ending: &mut watch::Receiver<bool>) {
+    begun(ending).await;
+    sleep(LAST_WORD).await;
+}
+
+/// From a while after its arrival on, a connection that asks nothing may lose its seat. Never ends.
+async fn settle(seat: &Seat) {
     sleep(SETTLED).await;
     seat.settled.store(true, Ordering::Relaxed);
     seat.seats.freed.notify_one();
-    sleep(FIRST_BYTE.saturating_sub(SETTLED)).await;
-    if seat.heard.load(Ordering::Relaxed) {
-        std::future::pending().await
-    }
+    std::future::pending().await
 }
 
 /// One request: read whole, then answered by the router, which finds the peer among its extensions.
@@ -330,8 +359,8 @@ async fn answer(
 
 impl Seat {
     fn new(seats: Arc<Seats>) -> Self {
-        let [settled, heard, answering] = [false; 3].map(AtomicBool::new);
-        Self { seats, settled, heard, answering, asked: Notify::new(), lost: Notify::new() }
+        let [settled, answering] = [false; 2].map(AtomicBool::new);
+        Self { seats, settled, answering, asked: Notify::new(), lost: Notify::new() }
     }
 
     fn is_silent(&self) -> bool {
@@ -368,25 +397,26 @@ impl Drop for Answering {
     }
 }
 
-/// A stream that notes that something was read from it.
-struct Heard<S> {
+/// A stream whose first byte was read already.
+struct Begun<S> {
+    first: Option<u8>,
     stream: S,
-    seat: Arc<Seat>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         let this = self.get_mut();
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            this.seat.heard.store(true, Ordering::Relaxed);
-        }
-        read
+        let Some(first) = this.first.take_if(|_| buffer.remaining() > 0) else {
+            return Pin::new(&mut this.stream).poll_read(cx, buffer);
+        };
+        buffer.put_slice(&[first]);
+        // The rest is mostly there too. What goes wrong with it will go wrong again.
+        let _ = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }

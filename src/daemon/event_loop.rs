@@ -7,7 +7,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::alarm::Alarm;
 use super::effects::Effects;
-use crate::core::broker::{Action, Broker, Event};
+use crate::core::broker::{Action, Broker, Event, LogoutTarget, SignOut};
+use crate::core::failure::Failure;
 use crate::core::login::{LoginId, LoginView};
 use crate::core::status::Status;
 use crate::core::waiters::{Answer, WaiterId};
@@ -27,6 +28,8 @@ pub enum Message {
     Status(oneshot::Sender<Status>),
     /// How a login stands is wanted.
     Login(LoginId, oneshot::Sender<Option<LoginView>>),
+    /// The sessions that a client wants to be signed out of are wanted.
+    SignOuts(LogoutTarget, oneshot::Sender<Result<Vec<SignOut>, Failure>>),
     /// Files are to be looked at now, not when it is time.
     Look,
 }
@@ -85,6 +88,10 @@ impl EventLoop {
                 Some(Message::Login(login, reply)) => {
                     // The same.
                     let _ = reply.send(self.broker.login_view(login, self.clock.now()));
+                }
+                Some(Message::SignOuts(target, reply)) => {
+                    // The same.
+                    let _ = reply.send(self.broker.sign_outs(&target));
                 }
                 Some(Message::Look) => self.effects.look_at_files(),
             }

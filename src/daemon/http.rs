@@ -18,6 +18,7 @@ use super::audit::{self, Audit, Peer};
 use super::connections::Seats;
 use super::engine::Desk;
 use super::event_loop::Message;
+use super::logout_flow::Logouts;
 use super::settings::Configuration;
 use super::succession::Succession;
 use super::token_flow::TokenFlow;
@@ -48,6 +49,8 @@ pub struct Api {
     pub state: StateFile,
     /// Remembers who was given what.
     pub audit: Audit,
+    /// Ends sessions.
+    pub logouts: Logouts,
     /// Knows of renewed tokens that could not be written.
     pub tokens: TokenFlow,
     /// Our own settings, looked at as well.
@@ -216,10 +219,7 @@ async fn audit_log(State(api): State<Arc<Api>>, query: Result<Query<v1::AuditQue
     let Ok(Query(query)) = query else { return bad_request("the query takes since (RFC 3339), profile and limit") };
     match api.audit.read(query).await {
         Ok(document) => json(document.into()),
-        Err(failure) => {
-            let status = StatusCode::from_u16(v1::http_status(failure.class));
-            document(status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE), &v1::ErrorBody::from(&failure))
-        }
+        Err(failure) => failed(&failure),
     }
 }
 
@@ -289,20 +289,25 @@ impl Api {
         if self.desk.broker().send(Message::Event(event)).is_err() { stopping() } else { empty() }
     }
 
-    /// The profile of the request, in its world, whose files (and our settings) have just been looked at. Files that are
-    /// not read by the end of `hold` are work in flight.
+    /// The world of the request, whose files (and our settings) have just been looked at. Files that are not read by the
+    /// end of `hold` are work in flight.
+    pub(super) async fn world(&self, headers: &HeaderMap, hold: Deadline) -> Result<Arc<World>, Box<Response>> {
+        let world = world_of(headers, &self.home).map_err(|why| Box::new(bad_request(&why)))?;
+        self.configuration.look(self.desk.broker());
+        if !self.watcher.look_at(&world, hold.remaining().unwrap_or_default()).await {
+            return Err(Box::new(respond(Some(Answer::InFlight { since: None }))));
+        }
+        Ok(world)
+    }
+
+    /// The profile of the request, in its world.
     pub(super) async fn profile(
         &self,
         name: String,
         headers: &HeaderMap,
         hold: Deadline,
     ) -> Result<ProfileRef, Box<Response>> {
-        let world = world_of(headers, &self.home).map_err(|why| Box::new(bad_request(&why)))?;
-        self.configuration.look(self.desk.broker());
-        if !self.watcher.look_at(&world, hold.remaining().unwrap_or_default()).await {
-            return Err(Box::new(respond(Some(Answer::InFlight { since: None }))));
-        }
-        Ok(ProfileRef { world, name })
+        self.world(headers, hold).await.map(|world| ProfileRef { world, name })
     }
 }
 
@@ -383,6 +388,12 @@ fn json(body: Bytes) -> Response {
 
 fn empty() -> Response {
     document(StatusCode::OK, &serde_json::json!({}))
+}
+
+/// A failure with the status of its class.
+pub(super) fn failed(failure: &Failure) -> Response {
+    let status = StatusCode::from_u16(v1::http_status(failure.class)).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    document(status, &v1::ErrorBody::from(failure))
 }
 
 pub(super) fn error(status: StatusCode, class: FailureClass, message: &str, fix: &str) -> Response {

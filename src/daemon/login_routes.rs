@@ -1,4 +1,5 @@
-//! The local API's routes of logins: a demand goes to the broker, and its client follows it by long polls.
+//! The local API's routes of logins and logouts. A demand for a login goes to the broker, and its client follows it by
+//! long polls; a logout is answered when it is done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use axum::routing::{get, post};
 use tokio::sync::oneshot;
 
 use super::event_loop::Message;
-use super::http::{Api, Name, STATUS_WAIT, bad_request, document, error, hold, stopping};
+use super::http::{Api, Name, STATUS_WAIT, bad_request, document, error, failed, hold, stopping};
+use super::logout_flow::Whom;
 use crate::api::v1;
 use crate::core::broker::Event;
 use crate::core::failure::FailureClass;
@@ -24,6 +26,9 @@ pub fn routes() -> Router<Arc<Api>> {
         .route("/v1/profiles/{profile}/login", post(login_to_profile))
         .route("/v1/sessions/{session}/login", post(login_to_session))
         .route("/v1/logins/{id}", get(follow))
+        .route("/v1/profiles/{profile}/logout", post(log_out_of_profile))
+        .route("/v1/sessions/{session}/logout", post(log_out_of_session))
+        .route("/v1/logout", post(log_out_of_all))
 }
 
 async fn login_to_profile(State(api): State<Arc<Api>>, Name(name): Name, headers: HeaderMap, body: Bytes) -> Response {
@@ -48,6 +53,29 @@ async fn login(api: &Api, name: String, headers: &HeaderMap, body: &[u8], profil
     let id = api.desk.login_id();
     api.desk.tell(Event::Login(LoginDemand { id, target, flow, force, terminal, display, ci }));
     view(api, id).await
+}
+
+async fn log_out_of_profile(State(api): State<Arc<Api>>, Name(name): Name, headers: HeaderMap) -> Response {
+    log_out(&api, &headers, Whom::Profile(name)).await
+}
+
+async fn log_out_of_session(State(api): State<Arc<Api>>, Name(id): Name, headers: HeaderMap) -> Response {
+    log_out(&api, &headers, Whom::Session(id)).await
+}
+
+async fn log_out_of_all(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
+    log_out(&api, &headers, Whom::All).await
+}
+
+async fn log_out(api: &Api, headers: &HeaderMap, whom: Whom) -> Response {
+    let world = match api.world(headers, hold(None)).await {
+        Ok(world) => world,
+        Err(response) => return *response,
+    };
+    match api.logouts.run(whom.in_world(world)).await {
+        Ok(done) => document(StatusCode::OK, &done),
+        Err(failure) => failed(&failure),
+    }
 }
 
 async fn follow(

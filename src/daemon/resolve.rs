@@ -1,10 +1,6 @@
-//! `agentd resolve`: one profile's credentials without a daemon and without a socket, for CI steps and read-only hosts.
-//!
-//! The same broker, files and locks as the daemon's, asked once: whatever else runs, no refresh token is sent twice. The
-//! document, or the failure as JSON, goes to stdout; for people the failure is one line on stderr too. What the daemon
-//! would keep (`keep` in config.toml) is not fetched.
+//! `agentd resolve`: one profile's credentials, for CI steps and read-only hosts. What the daemon would keep (`keep` in
+//! config.toml) is not fetched.
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +9,8 @@ use zeroize::Zeroizing;
 
 use super::audit::{self, Peer};
 use super::engine::Engine;
-use super::run;
-use super::settings::Configuration;
+use super::once;
 use crate::api::process_json::union_document;
-use crate::api::v1;
 use crate::core::broker::{Demand, Event};
 use crate::core::credential::RoleCredentials;
 use crate::core::failure::{Failure, FailureClass};
@@ -24,8 +18,6 @@ use crate::core::settings::Settings;
 use crate::core::waiters::{Answer, ProfileRef};
 use crate::files::audit::AuditFile;
 use crate::platform::clock::Deadline;
-use crate::platform::home::Environment;
-use crate::platform::process;
 
 /// A disk that hangs keeps nobody waiting for longer.
 const RECORD: Duration = Duration::from_millis(500);
@@ -46,50 +38,14 @@ pub struct Question {
 /// Resolves once and prints.
 #[must_use]
 pub fn main(question: &Question) -> ExitCode {
-    process::harden();
-    let resolved = resolve(question);
-    let (document, code) = match &resolved {
-        Ok(document) => (document.as_bytes(), ExitCode::SUCCESS),
-        Err(failure) => {
-            run::complain(failure);
-            let body = serde_json::to_string(&v1::ErrorBody::from(failure)).unwrap_or_default();
-            return print(body.as_bytes(), ExitCode::from(failure.class.exit_code()));
-        }
-    };
-    print(document, code)
-}
-
-/// A reader that is gone needs nothing.
-fn print(document: &[u8], code: ExitCode) -> ExitCode {
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(document).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
-    code
-}
-
-fn resolve(question: &Question) -> Result<Zeroizing<String>, Failure> {
-    let environment = Environment::of_process();
-    run::log_to_stderr(&environment, tracing::Level::WARN);
-    // On a read-only host this folder cannot be made: then a token that still lives is used, and none renewed.
-    let state = environment.state_folder()?;
-    let home = environment.world()?;
-    let configuration = Configuration::load(environment, question.config.as_deref())?;
-    let runtime = run::runtime()?;
-    let answer = runtime.block_on(async {
-        let deadline = Deadline::after(question.timeout);
-        let engine = Engine::start(configuration, home, &state);
-        let answer = ask(&engine, question, deadline).await;
-        // A renewal beside the fetch: what AWS rotates must be stored.
-        engine.finish().await;
-        answer
-    });
-    runtime.shutdown_timeout(Duration::ZERO);
-    answer
+    once::main(question.config.as_deref(), async |engine| {
+        ask(engine, question, Deadline::after(question.timeout)).await
+    })
 }
 
 async fn ask(engine: &Engine, question: &Question, deadline: Deadline) -> Result<Zeroizing<String>, Failure> {
     let settings = Settings { refused: engine.configuration.settings().refused, ..Settings::default() };
     engine.desk.tell(Event::Settings(settings));
-    engine.go_on();
     let known = engine.watcher.look_at(&engine.home, deadline.remaining().unwrap_or_default()).await;
     let profile = ProfileRef { world: Arc::clone(&engine.home), name: question.profile.clone() };
     while let Some(wait) = deadline.remaining().filter(|_| known) {

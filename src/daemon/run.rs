@@ -17,6 +17,7 @@ use super::connections::{Connections, Seats};
 use super::engine::Engine;
 use super::folder_watch::FolderWatch;
 use super::http::{self, Api};
+use super::logout_flow::Logouts;
 use super::settings::Configuration;
 use super::signals::{Signal, Signals};
 use super::succession::Succession;
@@ -157,6 +158,7 @@ fn api(engine: &Engine, audit: Audit, succession: Succession) -> Arc<Api> {
         audit,
         desk: engine.desk.clone(),
         watcher: Arc::clone(&engine.watcher),
+        logouts: Logouts::new(engine),
         tokens: engine.tokens.clone(),
         state: engine.state.clone(),
         configuration: Arc::clone(&engine.configuration),

@@ -194,6 +194,15 @@ impl TokenFlow {
         }
     }
 
+    /// Removes a session's token file: the token that it held, and why it stays if it does. What lives in memory alone
+    /// is forgotten.
+    pub async fn sign_out(&self, session: &SsoSession, world: &World) -> (Option<Arc<SsoToken>>, Result<(), Failure>) {
+        let files = self.files(session, world);
+        self.unsaved().retain(|u| u.files.cache().path() != files.cache().path());
+        let broken = || Failure::new(FailureClass::Transient, "the token file could not be worked on", "try again");
+        blocking(move || files.sign_out()).await.unwrap_or_else(|| (None, Err(broken())))
+    }
+
     async fn run(&self, aws: &Aws, session: &SsoSession, fetch: &Fetch) -> Ended {
         let files = self.files(session, &fetch.world);
         let held = fetch.held.as_ref().and_then(Credential::as_token).cloned();

@@ -14,12 +14,14 @@
 //! | ... and never lost? | [`token_store`] |
 //! | which refresh tokens did AWS refuse? | [`state`] |
 //! | who was given what? | [`audit`] |
+//! | which role credentials does the AWS CLI keep? | [`cli_cache`] |
 //! | did a file change? | [`watch`] |
 //! | which folders must be watched to hear of it? | [`folders`] |
 //! | what does our own `config.toml` say? | [`config_toml`] |
 
 pub mod atomic;
 pub mod audit;
+pub mod cli_cache;
 pub mod config_toml;
 pub mod folders;
 pub mod limits;

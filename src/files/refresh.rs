@@ -30,6 +30,9 @@ use crate::core::failure::{Failure, FailureClass};
 use crate::core::time::Timestamp;
 use crate::platform::folder;
 
+/// A logout tries this often for the lock: 2 s.
+const LOGOUT_TRIES: usize = 60;
+
 /// The files of one session's renewals.
 #[derive(Clone, Debug)]
 pub struct RefreshFiles {
@@ -168,6 +171,15 @@ impl RefreshFiles {
     pub fn store_login(&self, token: &SsoToken) -> Result<(), Failure> {
         let _lock = self.lock(&self.cache.pauses().locked)?;
         token_store::replace(&self.cache, token)
+    }
+
+    /// Removes the token file, as a logout of the AWS CLI does. The token that was in it, and why it stays if it does.
+    ///
+    /// A renewal under way is waited for, yet not for long: it finds no file and stores nothing.
+    pub fn sign_out(&self) -> (Option<Arc<SsoToken>>, Result<(), Failure>) {
+        let pauses = &self.cache.pauses().locked;
+        let _lock = self.lock(&pauses[..pauses.len().min(LOGOUT_TRIES)]);
+        token_store::remove(&self.cache)
     }
 
     /// Stores a token again that so far lives in memory alone ([`Stored::MemoryOnly`]).

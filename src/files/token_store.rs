@@ -115,6 +115,21 @@ pub(super) fn replace(cache: &TokenCache, token: &SsoToken) -> Result<(), Failur
     })
 }
 
+/// Removes the file and whatever is on its way into it: the token that it held, and why it stays if it does.
+pub(super) fn remove(cache: &TokenCache) -> (Option<Arc<SsoToken>>, Result<(), Failure>) {
+    let token = match cache.look() {
+        Look::Token { token, .. } => Some(token),
+        Look::Absent | Look::Broken { .. } | Look::Unusable(_) => None,
+    };
+    let (journal, file) = (cache.journal(), cache.path());
+    let removed = [atomic::beside(&journal), journal, file.clone()].iter().try_for_each(|path| atomic::remove(path));
+    let why = |e| {
+        let message = format!("the token file {} cannot be removed: {e}", file.display());
+        Failure::new(FailureClass::Transient, message, "remove it by hand")
+    };
+    (token, removed.map_err(why))
+}
+
 /// Whether what another tool wrote meanwhile is to stay. `renewed` is when the token ended that we renewed.
 fn prevails(theirs: &SsoToken, ours: &SsoToken, renewed: Option<Timestamp>) -> bool {
     // A refresh never changes the client: somebody logged in.

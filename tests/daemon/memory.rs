@@ -69,6 +69,20 @@ fn what_is_forgotten_is_gone_from_memory() {
     eventually_clean(&agent, daemon.pid());
 }
 
+#[test]
+fn a_logout_leaves_nothing_in_memory() {
+    let agent = Agent::new();
+    let daemon = agent.start_daemon();
+    agent.credentials("dev-sso");
+    agent.ctl(&["refresh", "--profile", "dev-sso"]).expect_success();
+    if secrets_in_memory(&agent, daemon.pid()).is_none_or(|held| held.is_empty()) {
+        eprintln!("not run: reading the agent's memory needs privileges, as it should");
+        return;
+    }
+    agent.ctl(&["logout", "--profile", "dev-sso"]).expect_success();
+    eventually_clean(&agent, daemon.pid());
+}
+
 #[track_caller]
 fn eventually_clean(agent: &Agent, pid: u32) {
     let mut left = Vec::new();

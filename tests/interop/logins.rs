@@ -111,3 +111,18 @@ fn the_aws_tools_use_and_refresh_what_a_login_wrote() {
         assert_eq!(fake.succeeded(Operation::CreateToken), before + 1, "with the login's registration");
     }
 }
+
+#[test]
+fn after_a_logout_the_aws_cli_is_logged_out_too() {
+    let (fake, session, home, agent) = claude_home();
+    home.seed_token("corp", &fake.sign_in(session));
+    let cli = || run(clients::aws_cli(&home, &["sts", "get-caller-identity", "--profile", "dev-sso"]), clients::LIMIT);
+    cli().expect_success();
+    let mut logout = home.command("sh");
+    logout.args(["-c", &agent.command_line("logout --profile dev-sso")]);
+    run(logout, clients::LIMIT).expect_success();
+    let refused = cli();
+    assert!(!refused.status.success(), "{}", refused.stdout);
+    assert!(refused.stderr.contains("Error loading SSO Token"), "{}", refused.stderr);
+    assert_eq!(fake.succeeded(Operation::Logout), 1);
+}

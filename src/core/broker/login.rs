@@ -188,7 +188,7 @@ impl Broker {
             let failure = Failure::new(FailureClass::Transient, "too many logins are asked for at once", "try again");
             return self.end_login(id, LoginState::Failed, failure, now);
         }
-        match self.session_of(id) {
+        match self.session_to_log_in(id) {
             Err(failure) => self.end_login(id, LoginState::Failed, failure, now),
             Ok(chain) => {
                 self.account(&chain);
@@ -198,33 +198,60 @@ impl Broker {
         }
     }
 
-    /// The session that a demand is about.
-    fn session_of(&mut self, id: LoginId) -> Result<Chain, Failure> {
+    fn session_to_log_in(&mut self, id: LoginId) -> Result<Chain, Failure> {
         let Some(entry) = self.logins.demands.get(&id) else { return Err(gone()) };
-        match entry.demand.target.clone() {
+        let target = entry.demand.target.clone();
+        if let Target::Profile(profile) = &target
+            && self.settings.refused.contains(&profile.name)
+        {
+            return Err(super::demand::not_served(&profile.name).failure);
+        }
+        self.session_of(&target)
+    }
+
+    /// The session that a demand is about.
+    pub(super) fn session_of(&mut self, target: &Target) -> Result<Chain, Failure> {
+        match target {
             Target::Profile(profile) => {
-                if self.settings.refused.contains(&profile.name) {
-                    return Err(super::demand::not_served(&profile.name).failure);
-                }
-                let node = self.route(&profile).map_err(|refusal| refusal.failure)?;
+                let node = self.route(profile).map_err(|refusal| refusal.failure)?;
                 let chain = self.nodes.get(node).and_then(|n| root(&n.chain));
                 chain.ok_or_else(|| {
-                    let message = format!("profile '{}' has no SSO session to log in to", profile.name);
+                    let message = format!("profile '{}' has no SSO session", profile.name);
                     Failure::new(FailureClass::Misconfigured, message, "set sso_session in it")
                 })
             }
             Target::Session { world, id } => {
-                let state = self.worlds.get(&world);
-                let config = state.and_then(|s| s.config.as_ref());
-                let chains =
-                    config.into_iter().flat_map(|c| c.profiles.values()).filter_map(|p| p.source.as_ref().ok());
-                let mut sessions: Vec<Chain> = chains.filter_map(root).collect();
-                sessions.sort_unstable();
-                sessions.dedup();
-                let named = sessions.iter().find(|c| c.session().is_some_and(|s| s.id() == id));
-                named.cloned().ok_or_else(|| unknown_session(&id, &sessions, &world))
+                let sessions = self.sessions_of_world(world);
+                let named = sessions.iter().find(|c| c.session().is_some_and(|s| s.id() == *id));
+                named.cloned().ok_or_else(|| unknown_session(id, &sessions, world))
             }
         }
+    }
+
+    /// The sessions behind the profiles of a world.
+    pub(super) fn sessions_of_world(&self, world: &Arc<World>) -> Vec<Chain> {
+        let mut sessions: Vec<Chain> = self.sources_in(world).filter_map(root).collect();
+        sessions.sort_unstable();
+        sessions.dedup();
+        sessions
+    }
+
+    /// What the profiles of a world resolve to.
+    pub(super) fn sources_in(&self, world: &Arc<World>) -> impl Iterator<Item = &Chain> {
+        let config = self.worlds.get(world).and_then(|state| state.config.as_ref());
+        config.into_iter().flat_map(|c| c.profiles.values()).filter_map(|p| p.source.as_ref().ok())
+    }
+
+    /// The attempt that is not wanted any more, if there is one.
+    pub(super) fn give_login_up(&mut self, chain: &Chain) -> Option<AttemptId> {
+        let account = self.logins.accounts.get_mut(chain)?;
+        let attempt = account.attempt.take()?;
+        account.history.ended();
+        let history = account.history.clone();
+        if let Some(session) = chain.session() {
+            self.remember(session, Some(history));
+        }
+        Some(attempt.id)
     }
 
     fn account(&mut self, chain: &Chain) -> &mut Account {
@@ -247,7 +274,7 @@ impl Broker {
         self.with_entry(id, |entry| (entry.stage, entry.ended_at) = (Stage::Done(until), Some(now.tick)));
     }
 
-    fn end_login(&mut self, id: LoginId, state: LoginState, failure: Failure, now: Moment) {
+    pub(super) fn end_login(&mut self, id: LoginId, state: LoginState, failure: Failure, now: Moment) {
         self.with_entry(id, |entry| {
             (entry.stage, entry.ended_at) = (Stage::Ended(state, failure), Some(now.tick));
         });

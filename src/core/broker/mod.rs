@@ -9,6 +9,7 @@
 //! | `config` | worlds, profiles and settings change; entries come and go |
 //! | `timing` | clock steps, resume, pause |
 //! | `login` | a client asks for a login: whether one is needed, and to its end |
+//! | `logout` | a client ends a session |
 //! | `report` | the snapshot for `status` and `why` |
 //!
 //! Everything is level-triggered: an event changes facts, then the entries that it touches are *settled*, which looks
@@ -17,6 +18,7 @@
 mod config;
 mod demand;
 mod login;
+mod logout;
 mod outcome;
 mod report;
 mod settle;
@@ -26,6 +28,7 @@ mod timing;
 mod tests;
 
 pub use login::{LoginCall, Verify};
+pub use logout::{LogoutTarget, SignOut};
 pub use settle::Course;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,6 +134,15 @@ pub enum Event {
     Verified(LoginId, Result<(), Verdict>),
     /// What earlier agents remembered of logins, by [`Action::RememberLogins`]'s keys.
     Logins(BTreeMap<String, History>),
+    /// A session of [`Broker::sign_outs`] was signed out of.
+    SignedOut {
+        /// Its files.
+        world: Arc<World>,
+        /// The session.
+        session: SsoSession,
+        /// Just before its token file was removed, by the local clock.
+        at: Timestamp,
+    },
     /// All renewing stops, for a time or until [`Event::Resume`].
     Pause(Option<Duration>),
     /// Renewing goes on.
@@ -299,6 +311,7 @@ impl Broker {
             Event::LoginEnded(attempt, ending) => self.login_ended(attempt, ending, now),
             Event::Verified(login, result) => self.verified(login, result, now),
             Event::Logins(histories) => self.remember_logins(histories, now),
+            Event::SignedOut { world, session, at } => self.signed_out(&world, &session, at, now),
             Event::Pause(span) => self.pause(span, now),
             Event::Resume => self.resume(now),
         }

@@ -211,6 +211,8 @@ impl Broker {
         session.reading = false;
         session.loaded = true;
         match file {
+            // The echo of a read that began before the logout.
+            TokenFile::Present(token) if session.is_signed_out_of(&token, now.tick) => {}
             TokenFile::Present(token) => self.token_present(id, token, now),
             TokenFile::Absent => self.token_absent(id, now),
             // Torn or foreign, it says nothing of a login: it is read again, and again.
@@ -277,7 +279,7 @@ impl Broker {
     }
 
     /// The token file was deleted: the session and every credential that came from it are forgotten.
-    fn log_out(&mut self, id: NodeId, now: Moment) {
+    pub(super) fn log_out(&mut self, id: NodeId, now: Moment) {
         let server_now = self.time_for(id, now);
         let Some(node) = self.nodes.get_mut(id) else { return };
         let name = node.chain.session().map(crate::core::source::SsoSession::id).unwrap_or_default();

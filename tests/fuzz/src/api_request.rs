@@ -18,6 +18,7 @@ use aws_credential_agent::daemon::audit::Audit;
 use aws_credential_agent::daemon::connections::Connections;
 use aws_credential_agent::daemon::engine::Engine;
 use aws_credential_agent::daemon::http::{Api, router};
+use aws_credential_agent::daemon::logout_flow::Logouts;
 use aws_credential_agent::daemon::settings::Configuration;
 use aws_credential_agent::daemon::succession::Succession;
 use aws_credential_agent::files::audit::AuditFile;
@@ -72,6 +73,7 @@ impl Daemon {
             let api = Arc::new(Api {
                 desk: engine.desk.clone(),
                 watcher: Arc::clone(&engine.watcher),
+                logouts: Logouts::new(&engine),
                 tokens: engine.tokens.clone(),
                 state: engine.state.clone(),
                 configuration: Arc::clone(&engine.configuration),

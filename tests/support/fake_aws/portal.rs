@@ -64,15 +64,14 @@ pub(super) fn roles(state: &State, request: &Request, call: &mut Call) -> Answer
     Answer::json(200, &json!({ "roleList": roles, "nextToken": null }))
 }
 
-/// `POST /logout`.
+/// `POST /logout`: ends the whole session, its refresh tokens too. Role credentials live on.
 pub(super) fn logout(state: &mut State, request: &Request, call: &mut Call) -> Answer {
-    if let Err(refusal) = bearer(state, request, call) {
-        return *refusal;
-    }
-    let presented = request.header("x-amz-sso_bearer_token").unwrap_or_default();
-    if let Some(token) = state.access_tokens.get_mut(presented) {
-        token.revoked = true;
-    }
+    let session = match bearer(state, request, call) {
+        Ok(session) => session,
+        Err(refusal) => return *refusal,
+    };
+    state.access_tokens.values_mut().filter(|t| t.session == session).for_each(|t| t.revoked = true);
+    state.refresh_tokens.values_mut().filter(|t| t.session == session).for_each(|t| t.revoked = true);
     Answer::new(200, "application/json", "")
 }
 

@@ -24,7 +24,7 @@ impl Broker {
     }
 
     /// The demands that wait for an attempt to this session.
-    fn waiting_for(&self, chain: &Chain) -> Vec<LoginId> {
+    pub(in crate::core::broker) fn waiting_for(&self, chain: &Chain) -> Vec<LoginId> {
         let waits = |e: &Entry| matches!(e.stage, Stage::Waiting) && e.session.as_ref() == Some(chain);
         self.logins.demands.iter().filter(|(_, e)| waits(e)).map(|(id, _)| *id).collect()
     }

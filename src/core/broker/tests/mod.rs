@@ -9,6 +9,7 @@ mod demand;
 mod file;
 mod keep;
 mod login;
+mod logout;
 mod refresh;
 mod refusal;
 mod rejected;
