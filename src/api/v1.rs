@@ -11,6 +11,7 @@
 //! | `GET /v1/logins/{id}[?after=N&wait=MS]` | how it stands; with `after` it waits for a change | [`LoginDocument`] |
 //! | `POST /v1/profiles/{p}/logout`, `POST /v1/sessions/{s}/logout` | ends a session here and at AWS | [`LogoutDocument`] |
 //! | `POST /v1/logout` | ends every session that the world's files name | [`LogoutDocument`] |
+//! | `POST /v1/profiles/{p}/reset`, `POST /v1/sessions/{s}/reset` | logins that are paused may be tried again | `{}` |
 //! | `GET /v1/audit[?since=TIME&profile=P&limit=N]` | who was given what: [`AuditQuery`] | [`AuditDocument`] |
 //! | `POST /v1/pause`, `POST /v1/resume` | stops and restarts renewing: [`PauseRequest`] | `{}` |
 //! | `POST /v1/shutdown` | a clean end: waiters are answered, the socket is removed; see [`ShutdownRequest`] | `{}` |
@@ -28,6 +29,7 @@
 //! curl --unix-socket "$SOCKET" 'http://agent/v1/logins/1?after=2'
 //! curl --unix-socket "$SOCKET" -X POST http://agent/v1/sessions/corp/logout
 //! curl --unix-socket "$SOCKET" -X POST http://agent/v1/logout
+//! curl --unix-socket "$SOCKET" -X POST http://agent/v1/sessions/corp/reset
 //! curl --unix-socket "$SOCKET" 'http://agent/v1/status?after=0'
 //! curl --unix-socket "$SOCKET" 'http://agent/v1/audit?since=2026-01-31T08:00:00Z&limit=50'
 //! curl --unix-socket "$SOCKET" -d '{"seconds":3600}' http://agent/v1/pause

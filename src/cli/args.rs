@@ -120,6 +120,11 @@ For Claude Code, in ~/.claude/settings.json:
   agentctl logout --sso-session corp
   agentctl logout --all")]
     Logout(Logout),
+    /// Let a login be tried again that is paused
+    #[command(after_help = "Examples:
+  agentctl reset --profile dev
+  agentctl reset --sso-session corp")]
+    Reset(Reset),
     /// Let systemd or launchd hold the socket and start the agent
     #[command(after_help = "Examples:
   agentctl service install
@@ -242,6 +247,14 @@ pub struct Logout {
     /// Every session that the AWS config names
     #[arg(long, conflicts_with = "sso_session")]
     pub all: bool,
+}
+
+/// `reset`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Reset {
+    /// This session, whatever its profiles [default: the profile's]
+    #[arg(long, value_name = "NAME")]
+    pub sso_session: Option<String>,
 }
 
 /// `export`.

@@ -45,7 +45,7 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Login) -> Result<(), 
     loop {
         match login.state {
             LoginState::Done => return asked.done(ctx, out, &login, shown),
-            LoginState::Failed | LoginState::Refused => return Err(failure_of(login)),
+            LoginState::Failed | LoginState::Refused => return Err(asked.failure(ctx, login)),
             LoginState::Pending => {}
         }
         if let Some(url) = login.url.clone().filter(|_| !shown) {
@@ -125,6 +125,16 @@ impl Asked {
         Ok(())
     }
 
+    fn failure(&self, ctx: &Context<'_>, login: LoginDocument) -> Problem {
+        let class = login.code.unwrap_or(FailureClass::NeedsLogin);
+        let mut message = login.message.unwrap_or_else(|| "the login failed".to_owned());
+        if let Some(at) = login.retry_at {
+            let at = render::clock_time(local_time(at), local_time(ctx.clock.wall()));
+            message = format!("the login for '{}' is paused until {at}: {message}", self.name);
+        }
+        Failure::new(class, message, login.fix.unwrap_or_default()).into()
+    }
+
     fn still_pending(&self, login: &LoginDocument) -> Problem {
         let message = format!("the login for '{}' is still pending", self.name);
         let fix = match &login.url {
@@ -151,12 +161,6 @@ fn follow(ctx: &Context<'_>, out: &mut Output<'_>, login: &LoginDocument) -> Res
             "run it again; a page that is still open leads nowhere",
         )),
     }
-}
-
-fn failure_of(login: LoginDocument) -> Problem {
-    let class = login.code.unwrap_or(FailureClass::NeedsLogin);
-    let message = login.message.unwrap_or_else(|| "the login failed".to_owned());
-    Failure::new(class, message, login.fix.unwrap_or_default()).into()
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub mod pause;
 pub mod quote;
 pub mod refresh;
 pub mod render;
+pub mod reset;
 pub mod resume;
 pub mod service;
 pub mod shortcut;
@@ -96,6 +97,7 @@ pub fn dispatch(ctx: &Context<'_>, out: &mut Output<'_>, verb: &Verb) -> Result<
         Verb::Resume => resume::run(ctx, out),
         Verb::Login(args) => login::run(ctx, out, args),
         Verb::Logout(args) => logout::run(ctx, out, args),
+        Verb::Reset(args) => reset::run(ctx, out, args),
         Verb::Service { verb } => service::run(ctx, out, *verb),
         Verb::Daemon { verb } => daemon::run(ctx, out, *verb),
     }

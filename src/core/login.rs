@@ -1,28 +1,30 @@
 //! Logins: what is asked for, how one may end, and **when a browser may open**.
 //!
 //! The order of questions is the broker's ([`super::broker`]): valid credentials, silent refresh, a pending login to join,
-//! and only then a new one. Here stand the two rules for a new one that nobody at a terminal asked for:
+//! and only then a new one. Here stand the rules for a new one; the first two are for one that nobody at a terminal asked
+//! for:
 //!
 //! | rule | why |
 //! |---|---|
 //! | after a login that nobody answered none opens until a person acts | a night with a looping client costs one tab |
 //! | at most [`BUDGET`] openings a day | an invariant, whatever else goes wrong |
+//! | the [`Breaker`]: after logins that came to nothing none opens for a while | a person who answers is not asked in vain again and again |
 
-use std::time::Duration;
+mod breaker;
+mod history;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::breaker::{Breaker, Strike};
+pub use self::history::{BUDGET, Bar, History};
 use super::classify::{Evidence, Signal, Verdict};
 use super::credential::SsoToken;
-use super::failure::{Failure, FailureClass, shell_word};
-use super::source::{SsoSession, World};
+use super::failure::{Failure, FailureClass};
+use super::source::World;
 use super::time::Timestamp;
 use super::waiters::ProfileRef;
-use std::sync::Arc;
-
-/// Openings per session and day that nobody at a terminal asked for.
-pub const BUDGET: usize = 6;
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Names a demand for a login; given out by the shell, never twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -182,92 +184,6 @@ impl Poll {
     }
 }
 
-/// What is remembered of a session's logins, across restarts too. No secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct History {
-    /// Openings of the last day that nobody at a terminal asked for.
-    openings: Vec<Timestamp>,
-    /// Since when a login stands unanswered, and no person acted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    walked_away: Option<Timestamp>,
-    /// A login whose URL was shown has not ended.
-    pending: bool,
-}
-
-impl History {
-    /// What the next agent makes of it: a login that was pending when the last one ended is one that nobody answered.
-    #[must_use]
-    pub fn restored(mut self, now: Timestamp) -> Self {
-        if std::mem::take(&mut self.pending) {
-            self.walked_away = self.walked_away.or(Some(now));
-        }
-        self
-    }
-
-    /// Openings of the last day.
-    #[must_use]
-    pub fn openings_today(&self, now: Timestamp) -> usize {
-        self.openings.iter().filter(|at| Self::is_of_today(**at, now)).count()
-    }
-
-    /// A time that lies ahead is that of a clock that was set back since.
-    fn is_of_today(at: Timestamp, now: Timestamp) -> bool {
-        now.since(at) < DAY && at.since(now) < DAY
-    }
-
-    /// Whether a demand from no terminal may open a browser.
-    ///
-    /// # Errors
-    /// Class `login-paused`, naming what a person can do.
-    pub fn may_open(&self, session: &SsoSession, now: Timestamp) -> Result<(), Failure> {
-        let paused = |message: String| {
-            let fix = format!("run in a terminal: agentctl login --sso-session {}", shell_word(&session.id()));
-            Err(Failure::new(FailureClass::LoginPaused, message, fix))
-        };
-        if let Some(since) = self.walked_away {
-            return paused(format!("the login to '{}' of {since} was not answered", session.id()));
-        }
-        let openings = self.openings_today(now);
-        if openings >= BUDGET {
-            return paused(format!("{openings} of {BUDGET} logins to '{}' were opened today", session.id()));
-        }
-        Ok(())
-    }
-
-    /// A URL was shown.
-    pub fn opened(&mut self, terminal: bool, now: Timestamp) {
-        self.pending = true;
-        if !terminal {
-            self.openings.retain(|at| Self::is_of_today(*at, now));
-            self.openings.push(now);
-        }
-    }
-
-    /// The attempt ended without a word from anybody.
-    pub fn unanswered(&mut self, now: Timestamp) {
-        self.pending = false;
-        self.walked_away = self.walked_away.or(Some(now));
-    }
-
-    /// The attempt ended otherwise.
-    pub const fn ended(&mut self) {
-        self.pending = false;
-    }
-
-    /// A person is there.
-    pub const fn person_acted(&mut self) {
-        self.walked_away = None;
-    }
-
-    /// A token came by another way: news of a person, if it is younger than the login that nobody answered.
-    pub fn token_came(&mut self, token: &SsoToken, now: Timestamp) {
-        if token.expires_at > now && self.walked_away.is_some_and(|since| token.obtained_at > since) {
-            self.walked_away = None;
-        }
-    }
-}
-
 /// How a demand stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -299,41 +215,14 @@ pub struct LoginView {
     pub expires_at: Option<Timestamp>,
     /// Why it failed or was refused.
     pub failure: Option<Failure>,
+    /// Refused: when that ends by itself.
+    pub retry_at: Option<Timestamp>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::core::classify::{Answer, Operation};
-
-    fn corp() -> SsoSession {
-        SsoSession {
-            name: Some("corp".into()),
-            start_url: "https://corp.awsapps.com/start".into(),
-            region: "eu-west-1".into(),
-            endpoints: Default::default(),
-        }
-    }
-
-    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-
-    #[test]
-    fn six_a_day_and_no_more() {
-        let mut history = History::default();
-        for n in 0..BUDGET {
-            assert_eq!(history.may_open(&corp(), NOW), Ok(()), "{n}");
-            history.opened(false, NOW);
-        }
-        let refused = history.may_open(&corp(), NOW).unwrap_err();
-        assert_eq!(refused.class, FailureClass::LoginPaused);
-        assert!(refused.message.contains("6 of 6"), "{refused:?}");
-        assert!(refused.fix.ends_with("agentctl login --sso-session corp"), "{refused:?}");
-        let tomorrow = NOW.plus(DAY);
-        assert_eq!(history.may_open(&corp(), tomorrow), Ok(()));
-        history.opened(true, tomorrow);
-        assert_eq!(history.openings_today(tomorrow), 0, "who sits at a terminal has no budget");
-        assert_eq!(History::default().openings_today(NOW), 0);
-    }
 
     #[test]
     fn a_code_that_aws_has_forgotten_was_not_answered() {
@@ -346,46 +235,5 @@ mod tests {
         assert_eq!(said("InvalidGrantException"), Poll::Expired);
         assert_eq!(said("AuthorizationPendingException"), Poll::Pending);
         assert!(matches!(said("InvalidClientException"), Poll::Failed(_)));
-    }
-
-    #[test]
-    fn a_clock_set_back_by_a_year_does_not_pause_logins_for_a_year() {
-        let mut history = History::default();
-        for _ in 0..BUDGET {
-            history.opened(false, NOW);
-        }
-        assert!(history.may_open(&corp(), NOW.minus(DAY / 2)).is_err());
-        assert_eq!(history.may_open(&corp(), NOW.minus(DAY * 365)), Ok(()));
-    }
-
-    #[test]
-    fn what_nobody_answered_stands_until_a_person_acts() {
-        let mut history = History::default();
-        history.opened(false, NOW);
-        history.unanswered(NOW);
-        let later = NOW.plus(DAY * 30);
-        assert_eq!(history.may_open(&corp(), later).unwrap_err().class, FailureClass::LoginPaused);
-        let token = |obtained_at| SsoToken {
-            access_token: "t".into(),
-            expires_at: later.plus(DAY),
-            refresh: None,
-            client_id: None,
-            obtained_at,
-        };
-        history.token_came(&token(NOW.minus(DAY)), later);
-        assert!(history.may_open(&corp(), later).is_err(), "an old token is no news");
-        history.token_came(&token(later), later);
-        assert_eq!(history.may_open(&corp(), later), Ok(()));
-    }
-
-    #[test]
-    fn an_agent_that_ended_in_between_leaves_an_unanswered_login() {
-        let mut history = History::default();
-        history.opened(true, NOW);
-        let text = serde_json::to_string(&history).unwrap();
-        let next: History = serde_json::from_str(&text).unwrap();
-        assert!(next.restored(NOW).may_open(&corp(), NOW).is_err());
-        history.ended();
-        assert_eq!(history.restored(NOW).may_open(&corp(), NOW), Ok(()));
     }
 }

@@ -150,6 +150,9 @@ pub struct SessionStatus {
     /// The login that waits for somebody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<LoginStatus>,
+    /// Why no login is begun now for anybody but a person at a terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_pause: Option<LoginPause>,
     /// The profiles that live on it.
     pub profiles: Vec<String>,
 }
@@ -165,6 +168,16 @@ pub struct LoginStatus {
     pub expires_at: Timestamp,
     /// Openings of the last day that nobody at a terminal asked for.
     pub openings_today: usize,
+}
+
+/// Why no login is begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginPause {
+    /// When that ends by itself; `null`: when a person acts.
+    pub until: Option<Timestamp>,
+    /// Class `login-paused`, cause and fix.
+    #[serde(flatten)]
+    pub failure: Failure,
 }
 
 /// Something worth a person's attention. Like a [`Failure`] it is plain text of bounded length, whatever it quotes.

@@ -84,8 +84,11 @@ impl Engine {
 
     /// Goes on with a pause that was asked for before this process began, and with what is known of logins.
     pub fn go_on(&self) {
-        let state = self.state.load().0;
-        self.desk.tell(Event::Logins(state.logins().clone()));
+        let (state, unreadable) = self.state.load();
+        if let Some(finding) = &unreadable {
+            warn!(cause = finding.message, "what was remembered is lost");
+        }
+        self.desk.tell(Event::Logins(unreadable.is_none().then(|| state.logins().clone())));
         let pause = state.pause();
         if let Some(left) = pause.and_then(|pause| pause.left(Clock.wall())) {
             self.desk.tell(Event::Pause(left));

@@ -29,6 +29,8 @@ pub fn routes() -> Router<Arc<Api>> {
         .route("/v1/profiles/{profile}/logout", post(log_out_of_profile))
         .route("/v1/sessions/{session}/logout", post(log_out_of_session))
         .route("/v1/logout", post(log_out_of_all))
+        .route("/v1/profiles/{profile}/reset", post(reset_profile))
+        .route("/v1/sessions/{session}/reset", post(reset_session))
 }
 
 async fn login_to_profile(State(api): State<Arc<Api>>, Name(name): Name, headers: HeaderMap, body: Bytes) -> Response {
@@ -74,6 +76,28 @@ async fn log_out(api: &Api, headers: &HeaderMap, whom: Whom) -> Response {
     };
     match api.logouts.run(whom.in_world(world)).await {
         Ok(done) => document(StatusCode::OK, &done),
+        Err(failure) => failed(&failure),
+    }
+}
+
+async fn reset_profile(State(api): State<Arc<Api>>, Name(name): Name, headers: HeaderMap) -> Response {
+    reset(&api, &headers, Whom::Profile(name)).await
+}
+
+async fn reset_session(State(api): State<Arc<Api>>, Name(id): Name, headers: HeaderMap) -> Response {
+    reset(&api, &headers, Whom::Session(id)).await
+}
+
+async fn reset(api: &Api, headers: &HeaderMap, whom: Whom) -> Response {
+    let world = match api.world(headers, hold(None)).await {
+        Ok(world) => world,
+        Err(response) => return *response,
+    };
+    match api.logouts.sessions(whom.in_world(world)).await {
+        Ok(sessions) => {
+            sessions.into_iter().for_each(|s| api.desk.tell(Event::ResetLogins(s.world, s.session)));
+            document(StatusCode::OK, &serde_json::json!({}))
+        }
         Err(failure) => failed(&failure),
     }
 }

@@ -51,15 +51,23 @@ impl Logouts {
         }
     }
 
+    /// The sessions that `target` means.
+    ///
+    /// # Errors
+    /// Class `misconfigured`: there is no such profile or session.
+    pub async fn sessions(&self, target: LogoutTarget) -> Result<Vec<SignOut>, Failure> {
+        let stopping = || Failure::new(FailureClass::Transient, "the agent is stopping", "try again");
+        let (reply, answer) = oneshot::channel();
+        self.broker.send(Message::SignOuts(target, reply)).map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+
     /// Signs out of every session that `target` means. Once begun it goes on, whoever goes away.
     ///
     /// # Errors
     /// Class `misconfigured`: there is no such profile or session. What fails with one session stands in the document.
     pub async fn run(&self, target: LogoutTarget) -> Result<LogoutDocument, Failure> {
-        let stopping = || Failure::new(FailureClass::Transient, "the agent is stopping", "try again");
-        let (reply, answer) = oneshot::channel();
-        self.broker.send(Message::SignOuts(target, reply)).map_err(|_| stopping())?;
-        let plan = answer.await.map_err(|_| stopping())??;
+        let plan = self.sessions(target).await?;
         let mut logouts = Vec::new();
         for sign_out in plan {
             let (id, logout) = (sign_out.session.id(), self.clone());

@@ -80,12 +80,30 @@ fn a_code_is_shown_approved_and_everything_is_served() {
     assert_eq!(opened(&agent).len(), 1);
 }
 
+/// The addresses on which this machine listens on a port, as the kernel tells them.
+#[cfg(target_os = "linux")]
+fn listeners(port: u16) -> Vec<String> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let local = |line: &str| line.split_whitespace().nth(1).map(str::to_owned);
+    let is_ours = |local: &String| local.ends_with(&format!(":{port:04X}"));
+    // State 0A is "listen".
+    let listening = |line: &&str| line.split_whitespace().nth(3) == Some("0A");
+    tables.iter().flat_map(|table| table.lines().filter(listening).filter_map(local).filter(is_ours)).collect()
+}
+
 /// A page as a browser gets it, redirects not followed.
 fn page(url: &str, host: Option<&str>) -> http::Reply {
     let at = url.find("://").map_or(0, |at| at + 3);
     let (base, target) = url.split_at(url[at..].find('/').map_or(url.len(), |slash| at + slash));
     let host: Vec<_> = host.map(|host| ("host", host)).into_iter().collect();
     http::request(base, "GET", target, &host, b"", LIMIT).unwrap()
+}
+
+/// The same, asked for by a script of another page.
+fn page_from(url: &str, origin: &str) -> http::Reply {
+    let at = url.find("://").map_or(0, |at| at + 3);
+    let (base, target) = url.split_at(url[at..].find('/').map_or(url.len(), |slash| at + slash));
+    http::request(base, "GET", target, &[("origin", origin)], b"", LIMIT).unwrap()
 }
 
 #[test]
@@ -102,6 +120,12 @@ fn a_browser_comes_back_with_the_code_and_nothing_else_counts() {
     assert_eq!(page(&format!("{callback}?code=stolen&state=guessed"), None).status, 400);
     assert_eq!(page(&back, Some("attacker.example")).status, 403, "a name that was made to point here");
     assert_eq!(page(&callback.replace("/oauth/callback", "/"), None).status, 404);
+    assert_eq!(page_from(&back, "https://attacker.example").status, 403);
+    #[cfg(target_os = "linux")]
+    {
+        let port = callback.rsplit(':').next().unwrap().split('/').next().unwrap().parse().unwrap();
+        assert_eq!(listeners(port), [format!("0100007F:{port:04X}")], "127.0.0.1 and nothing else");
+    }
     assert!(login.stdout().is_empty());
     let answer = page(&back, None);
     assert_eq!(answer.status, 200);
@@ -111,6 +135,44 @@ fn a_browser_comes_back_with_the_code_and_nothing_else_counts() {
     assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
     assert_eq!(agent.fake.count(Operation::ListAccounts), 1, "a session is proven by a call that needs no role");
     agent.credentials("dev-sso");
+}
+
+#[test]
+fn a_no_in_the_browser_comes_back_too() {
+    let agent = signed_out();
+    agent.fake.set_person(Person::Denies);
+    let login = login(&agent, &["--pkce", "--profile", "dev-sso"]);
+    let answer = page(&shown(&login), None);
+    let back = answer.header("location").to_owned();
+    assert!(page(&back, None).text().contains("You denied the login. You can close this tab."));
+    let finished = end(&agent, login);
+    assert_eq!(finished.code(), NEEDS_LOGIN);
+    assert!(finished.stderr.contains("the login to 'corp' was denied"), "{}", finished.stderr);
+    let gone = back.split("://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    assert!(std::net::TcpStream::connect(gone).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn logins_that_come_to_nothing_are_paused_and_a_reset_ends_that() {
+    let agent = signed_out();
+    agent.fake.set_person(Person::Denies);
+    for _ in 0..3 {
+        let denied = end(&agent, login(&agent, &["--device", "--profile", "dev-sso"]));
+        assert_eq!(denied.code(), NEEDS_LOGIN, "{}", denied.stderr);
+    }
+    let paused = agent.ctl(&["login", "--profile", "dev-sso"]);
+    assert_eq!(paused.code(), LOGIN_PAUSED);
+    assert!(paused.stderr.starts_with("agentctl: the login for 'dev-sso' is paused until "), "{}", paused.stderr);
+    agent.ctl(&["daemon", "restart"]).expect_success();
+    assert_eq!(agent.ctl(&["login", "--profile", "dev-sso"]).code(), LOGIN_PAUSED, "nor after a restart");
+    assert!(agent.ctl(&["status"]).expect_success().stdout.contains("logins are paused, again in "));
+    let line = agent.ctl(&["statusline", "--profile", "dev-sso"]).expect_success().stdout;
+    assert!(line.starts_with("aws dev-sso: logins are paused until "), "{line}");
+    agent.ctl(&["reset", "--sso-session", "corp"]).expect_success();
+    agent.fake.set_person(Person::Approves);
+    end(&agent, login(&agent, &["--device", "--profile", "dev-sso"])).expect_success();
+    assert_eq!(opened(&agent).len(), 4);
+    assert!(!agent.ctl(&["status"]).expect_success().stdout.contains("paused"));
 }
 
 #[test]
@@ -155,6 +217,9 @@ fn a_login_outlives_its_client_and_not_its_agent() {
     let url = shown(&first);
     first.terminate();
     first.finish(LIMIT);
+    let killed = login(&agent, &["--device", "--profile", "dev-sso"]);
+    assert_eq!(shown(&killed), url, "the same page");
+    drop(killed);
     let second = login(&agent, &["--device", "--profile", "dev-sso"]);
     assert_eq!(shown(&second), url, "the same page");
     assert!(second.stderr().contains("is pending already"), "{}", second.stderr());

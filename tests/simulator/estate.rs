@@ -146,7 +146,7 @@ impl Estate {
     }
 }
 
-fn world(name: &str) -> Arc<World> {
+pub(crate) fn world(name: &str) -> Arc<World> {
     Arc::new(World {
         config_file: format!("/{name}/config").into(),
         credentials_file: format!("/{name}/credentials").into(),
@@ -154,7 +154,7 @@ fn world(name: &str) -> Arc<World> {
     })
 }
 
-fn session(site: usize, name: &str) -> SsoSession {
+pub(crate) fn session(site: usize, name: &str) -> SsoSession {
     SsoSession {
         name: Some(name.to_owned()),
         start_url: format!("https://site{site}.awsapps.com/start"),

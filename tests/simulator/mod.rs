@@ -13,6 +13,7 @@ mod clock;
 mod estate;
 mod files;
 mod flights;
+mod logins;
 mod paths;
 mod run;
 mod upstream;

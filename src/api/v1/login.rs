@@ -59,13 +59,16 @@ pub struct LoginDocument {
     pub message: Option<String>,
     /// And the next step.
     pub fix: Option<String>,
+    /// Refused: when that ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
 }
 
 impl LoginDocument {
     /// The document of a view.
     #[must_use]
     pub fn new(id: u64, view: LoginView) -> Self {
-        let LoginView { revision, state, shown, open, openings_today, expires_at, failure } = view;
+        let LoginView { revision, state, shown, open, openings_today, expires_at, failure, retry_at } = view;
         Self {
             id: id.to_string(),
             revision,
@@ -78,6 +81,7 @@ impl LoginDocument {
             code: failure.as_ref().map(|f| f.class),
             fix: failure.as_ref().map(|f| f.fix.clone()),
             message: failure.map(|f| f.message),
+            retry_at,
         }
     }
 }

@@ -120,6 +120,12 @@ fn session_row(s: &SessionStatus, status: &Status, times: &Times<'_>) -> Row {
         let until = times.on_the_wall(login.expires_at);
         notes.push((Paint::Yellow, format!("a login waits{until}{code}: {}", clean(&login.url))));
     }
+    if let Some(pause) = &s.login_pause {
+        let again = |at| format!(", again {}{}", times.relative(at), times.on_the_wall(at));
+        let until = pause.until.map_or_else(String::new, again);
+        notes.push((Paint::Yellow, format!("logins are paused{until}: {}", clean(&pause.failure.message))));
+        notes.push((Paint::Dim, format!("fix: {}", clean(&pause.failure.fix))));
+    }
     if !s.renewable && matches!(s.state, State::Valid | State::Failing) {
         notes.push((Paint::Yellow, "cannot be renewed: a login is needed when it ends".to_owned()));
     }

@@ -66,6 +66,12 @@ fn about(p: &ProfileStatus, status: &Status, now: Timestamp) -> Vec<String> {
         return vec![format!("{head}{joined}renewing is paused{}", until.unwrap_or_default())];
     }
     let needs_login = ended(p) || session.is_some_and(session_ended);
+    if needs_login && let Some(pause) = session.and_then(|s| s.login_pause.as_ref()) {
+        let until = pause
+            .until
+            .map_or_else(String::new, |at| format!(" until {}", clock_time(local_time(at), local_time(now))));
+        return vec![format!("{head}{joined}logins are paused{until}"), clean(&pause.failure.fix)];
+    }
     if needs_login {
         return vec![format!("{head}{joined}login needed: agentctl login --profile {}", shell_word(&p.name))];
     }

@@ -5,6 +5,8 @@
 //! login that is pending, or to a new one. After it, the same question tells whether it worked.
 
 mod attempt;
+mod breaker;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,11 +17,11 @@ use super::{Action, Broker};
 use crate::core::classify::Verdict;
 use crate::core::credential::SsoToken;
 use crate::core::failure::{Failure, FailureClass};
-use crate::core::login::{AttemptId, Flow, History, LoginDemand, LoginId, LoginState, LoginView, Shown, Target};
+use crate::core::login::{AttemptId, Bar, Flow, History, LoginDemand, LoginId, LoginState, LoginView, Shown, Target};
 use crate::core::node::NodeId;
 use crate::core::session::{self, Refusal};
-use crate::core::source::{Chain, Link, SsoSession, World};
-use crate::core::status::LoginStatus;
+use crate::core::source::{Chain, SsoSession, World};
+use crate::core::status::{LoginPause, LoginStatus};
 use crate::core::time::{Moment, Tick, Timestamp};
 use crate::core::waiters::{Answer, Waiter, WaiterId, Wish};
 
@@ -43,6 +45,8 @@ pub(super) struct Logins {
     accounts: BTreeMap<Chain, Account>,
     /// What earlier agents remembered, until its session is met.
     remembered: BTreeMap<String, History>,
+    /// When it was found that it cannot be read.
+    lost_at: Option<Timestamp>,
     attempts_made: u64,
 }
 
@@ -51,6 +55,8 @@ pub(super) struct Logins {
 struct Account {
     history: History,
     attempt: Option<Attempt>,
+    /// A login of ours brought a token, and nobody knows yet whether it works.
+    unproven: bool,
 }
 
 #[derive(Debug)]
@@ -87,7 +93,25 @@ enum Stage {
     /// Waits for the attempt.
     Waiting,
     Done(Timestamp),
-    Ended(LoginState, Failure),
+    Ended {
+        state: LoginState,
+        failure: Failure,
+        /// When what bars it ends by itself.
+        until: Option<Timestamp>,
+    },
+}
+
+impl Entry {
+    fn end(&mut self, stage: Stage, now: Moment) {
+        (self.stage, self.ended_at) = (stage, Some(now.tick));
+    }
+}
+
+impl Stage {
+    /// Whether this is about the token of a login that was just made.
+    const fn is_proof(&self) -> bool {
+        matches!(self, Self::Checking { proof: true } | Self::Verifying { proof: true, .. })
+    }
 }
 
 /// A login to be made by the shell: it shows the URL ([`super::Event::LoginShown`]), then ends
@@ -120,14 +144,13 @@ fn key(session: &SsoSession) -> String {
     format!("{} {} {}", session.cache_key(), session.start_url, session.region)
 }
 
-fn root(chain: &Chain) -> Option<Chain> {
-    let session = chain.session()?;
-    Some(Chain::root(Arc::clone(chain.world()), Link::SsoSession(session.clone())))
-}
-
 impl Broker {
     /// What earlier agents remembered.
-    pub(super) fn remember_logins(&mut self, histories: BTreeMap<String, History>, now: Moment) {
+    pub(super) fn remember_logins(&mut self, histories: Option<BTreeMap<String, History>>, now: Moment) {
+        let Some(histories) = histories else {
+            self.logins.lost_at = Some(now.wall);
+            return;
+        };
         let restored = histories.into_iter().map(|(key, history)| (key, history.restored(now.wall)));
         self.logins.remembered.extend(restored);
     }
@@ -145,6 +168,7 @@ impl Broker {
             openings_today: account.map_or(0, |a| a.history.openings_today(now.wall)),
             expires_at: None,
             failure: None,
+            retry_at: None,
         };
         match &entry.stage {
             Stage::Checking { .. } | Stage::Verifying { .. } => {}
@@ -153,7 +177,9 @@ impl Broker {
                 view.open = entry.opener && view.shown.is_some();
             }
             Stage::Done(until) => (view.state, view.expires_at) = (LoginState::Done, Some(*until)),
-            Stage::Ended(state, failure) => (view.state, view.failure) = (*state, Some(failure.clone())),
+            Stage::Ended { state, failure, until } => {
+                (view.state, view.failure, view.retry_at) = (*state, Some(failure.clone()), *until);
+            }
         }
         Some(view)
     }
@@ -168,6 +194,13 @@ impl Broker {
             expires_at: shown.expires_at,
             openings_today: account.history.openings_today(now.wall),
         })
+    }
+
+    /// What bars a login that nobody at a terminal asks for, for `status`.
+    pub(super) fn login_pause(&self, chain: &Chain, now: Moment) -> Option<LoginPause> {
+        let account = self.logins.accounts.get(chain)?;
+        let Bar { failure, until } = account.history.may_open(chain.session()?, false, now.wall).err()?;
+        Some(LoginPause { until, failure })
     }
 
     pub(super) fn login(&mut self, demand: LoginDemand, now: Moment) {
@@ -209,39 +242,6 @@ impl Broker {
         self.session_of(&target)
     }
 
-    /// The session that a demand is about.
-    pub(super) fn session_of(&mut self, target: &Target) -> Result<Chain, Failure> {
-        match target {
-            Target::Profile(profile) => {
-                let node = self.route(profile).map_err(|refusal| refusal.failure)?;
-                let chain = self.nodes.get(node).and_then(|n| root(&n.chain));
-                chain.ok_or_else(|| {
-                    let message = format!("profile '{}' has no SSO session", profile.name);
-                    Failure::new(FailureClass::Misconfigured, message, "set sso_session in it")
-                })
-            }
-            Target::Session { world, id } => {
-                let sessions = self.sessions_of_world(world);
-                let named = sessions.iter().find(|c| c.session().is_some_and(|s| s.id() == *id));
-                named.cloned().ok_or_else(|| unknown_session(id, &sessions, world))
-            }
-        }
-    }
-
-    /// The sessions behind the profiles of a world.
-    pub(super) fn sessions_of_world(&self, world: &Arc<World>) -> Vec<Chain> {
-        let mut sessions: Vec<Chain> = self.sources_in(world).filter_map(root).collect();
-        sessions.sort_unstable();
-        sessions.dedup();
-        sessions
-    }
-
-    /// What the profiles of a world resolve to.
-    pub(super) fn sources_in(&self, world: &Arc<World>) -> impl Iterator<Item = &Chain> {
-        let config = self.worlds.get(world).and_then(|state| state.config.as_ref());
-        config.into_iter().flat_map(|c| c.profiles.values()).filter_map(|p| p.source.as_ref().ok())
-    }
-
     /// The attempt that is not wanted any more, if there is one.
     pub(super) fn give_login_up(&mut self, chain: &Chain) -> Option<AttemptId> {
         let account = self.logins.accounts.get_mut(chain)?;
@@ -256,10 +256,11 @@ impl Broker {
 
     fn account(&mut self, chain: &Chain) -> &mut Account {
         let remembered = chain.session().and_then(|s| self.logins.remembered.remove(&key(s)));
+        let new = self.logins.lost_at.map_or_else(History::default, History::lost);
         self.logins
             .accounts
             .entry(chain.clone())
-            .or_insert_with(|| Account { history: remembered.unwrap_or_default(), attempt: None })
+            .or_insert_with(|| Account { history: remembered.unwrap_or(new), ..Account::default() })
     }
 
     fn with_entry(&mut self, id: LoginId, change: impl FnOnce(&mut Entry)) {
@@ -271,13 +272,13 @@ impl Broker {
     }
 
     fn finish_login(&mut self, id: LoginId, until: Timestamp, now: Moment) {
-        self.with_entry(id, |entry| (entry.stage, entry.ended_at) = (Stage::Done(until), Some(now.tick)));
+        self.proved(id, Ok(()), now);
+        self.with_entry(id, |entry| entry.end(Stage::Done(until), now));
     }
 
     pub(super) fn end_login(&mut self, id: LoginId, state: LoginState, failure: Failure, now: Moment) {
-        self.with_entry(id, |entry| {
-            (entry.stage, entry.ended_at) = (Stage::Ended(state, failure), Some(now.tick));
-        });
+        self.proved(id, Err(&failure), now);
+        self.with_entry(id, |entry| entry.end(Stage::Ended { state, failure, until: None }, now));
     }
 
     /// Waits for what the demand is about, like any other client.
@@ -429,10 +430,11 @@ impl Broker {
         if account.attempt.is_some() {
             return self.with_entry(id, |entry| entry.stage = Stage::Waiting);
         }
-        if !demand.terminal
-            && let Err(failure) = account.history.may_open(&session, now.wall)
+        if !(demand.terminal && demand.force)
+            && let Err(Bar { failure, until }) = account.history.may_open(&session, demand.terminal, now.wall)
         {
-            return self.end_login(id, LoginState::Refused, failure, now);
+            let state = LoginState::Refused;
+            return self.with_entry(id, |entry| entry.end(Stage::Ended { state, failure, until }, now));
         }
         self.logins.attempts_made += 1;
         let attempt = AttemptId(self.logins.attempts_made);
@@ -450,15 +452,4 @@ impl Broker {
 
 fn gone() -> Failure {
     Failure::new(FailureClass::Transient, "the login is not known any more", "run it again")
-}
-
-fn unknown_session(id: &str, known: &[Chain], world: &World) -> Failure {
-    let names: Vec<String> = known.iter().filter_map(|c| c.session()).map(SsoSession::id).collect();
-    let file = world.config_file.display();
-    let near = crate::core::words::nearest(id, names.iter().map(String::as_str), 3);
-    let fix = match near.first() {
-        Some(name) => format!("did you mean '{name}'?"),
-        None => "see the sso-session sections there".to_owned(),
-    };
-    Failure::new(FailureClass::Misconfigured, format!("no profile lives on an SSO session '{id}' in {file}"), fix)
 }

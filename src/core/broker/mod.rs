@@ -132,8 +132,10 @@ pub enum Event {
     LoginEnded(AttemptId, Ending),
     /// A session's token was tried, because of [`Action::Verify`].
     Verified(LoginId, Result<(), Verdict>),
-    /// What earlier agents remembered of logins, by [`Action::RememberLogins`]'s keys.
-    Logins(BTreeMap<String, History>),
+    /// What earlier agents remembered of logins, by [`Action::RememberLogins`]'s keys; `None`: that cannot be read.
+    Logins(Option<BTreeMap<String, History>>),
+    /// A person wants logins to these sessions of [`Broker::sign_outs`] to be tried again.
+    ResetLogins(Arc<World>, SsoSession),
     /// A session of [`Broker::sign_outs`] was signed out of.
     SignedOut {
         /// Its files.
@@ -311,6 +313,9 @@ impl Broker {
             Event::LoginEnded(attempt, ending) => self.login_ended(attempt, ending, now),
             Event::Verified(login, result) => self.verified(login, result, now),
             Event::Logins(histories) => self.remember_logins(histories, now),
+            Event::ResetLogins(world, session) => {
+                self.reset_logins(&super::source::Chain::root(world, Link::SsoSession(session)));
+            }
             Event::SignedOut { world, session, at } => self.signed_out(&world, &session, at, now),
             Event::Pause(span) => self.pause(span, now),
             Event::Resume => self.resume(now),

@@ -106,6 +106,9 @@ impl Broker {
         {
             // A slow answer may tell of a token that has a successor by now.
             session.accepted = session.accepted.max(flight.upstream_generation);
+            if let Some(chain) = self.nodes.get(upstream).map(|n| n.chain.clone()) {
+                self.half_open(&chain);
+            }
         }
     }
 

@@ -283,6 +283,7 @@ impl View<'_> {
             next: self.next(id, node),
             last_failure,
             login: self.broker.login_status(&node.chain, self.now),
+            login_pause: self.broker.login_pause(&node.chain, self.now),
             profiles: names,
         }
     }

@@ -44,6 +44,7 @@ impl Broker {
         for node in self.nodes.values_mut() {
             node.forgive(&[FailureClass::Misconfigured]);
         }
+        self.half_open_all();
         self.changed();
         self.burst(false, now);
     }

@@ -94,6 +94,7 @@ fn session(id: &str) -> SessionStatus {
         next: step("renew", 24_700),
         last_failure: None,
         login: None,
+        login_pause: None,
         profiles: vec!["dev".to_owned()],
     }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::breaker::BREAKER_SALT;
 use super::{Entry, Stage, key};
 use crate::core::broker::{Action, Broker};
 use crate::core::credential::{Credential, SsoToken};
 use crate::core::failure::{Failure, FailureClass};
-use crate::core::login::{AttemptId, Ending, History, LoginId, LoginState, Shown};
+use crate::core::login::{AttemptId, Ending, History, LoginId, LoginState, Shown, Strike};
 use crate::core::node::NodeId;
 use crate::core::source::{Chain, SsoSession};
 use crate::core::time::Moment;
@@ -48,8 +49,12 @@ impl Broker {
     pub(in crate::core::broker) fn login_ended(&mut self, attempt: AttemptId, ending: Ending, now: Moment) {
         let Some(chain) = self.attempt(attempt) else { return };
         let Some(session) = chain.session().cloned() else { return };
+        let needs_login = |what: &str| {
+            let message = format!("the login to '{}' {what}", session.id());
+            Failure::new(FailureClass::NeedsLogin, message, "run it again when somebody can answer")
+        };
         let account = self.account(&chain);
-        account.attempt = None;
+        let shown = account.attempt.take().is_some_and(|attempt| attempt.shown.is_some());
         match &ending {
             Ending::Unanswered => account.history.unanswered(now.wall),
             Ending::Signed(_) | Ending::Denied => {
@@ -58,13 +63,21 @@ impl Broker {
             }
             Ending::Failed(_) => account.history.ended(),
         }
+        let in_vain = match &ending {
+            Ending::Signed(_) | Ending::Unanswered => None,
+            Ending::Denied => Some(needs_login("was denied")),
+            // The way to AWS was in the way: no browser was opened, and asking again soon harms nobody.
+            Ending::Failed(failure) if !shown && failure.class.is_shared_by_portal() => None,
+            Ending::Failed(failure) => Some(failure.clone()),
+        };
+        if let Some(why) = &in_vain {
+            let strike = if why.class == FailureClass::Intercepted { Strike::Hollow } else { Strike::Failed };
+            account.history.breaker().strike(strike, why, now.fraction(BREAKER_SALT), now.wall);
+        }
+        account.unproven = matches!(ending, Ending::Signed(_));
         let history = account.history.clone();
         self.remember(&session, Some(history));
         self.changed();
-        let needs_login = |what: &str| {
-            let message = format!("the login to '{}' {what}", session.id());
-            Failure::new(FailureClass::NeedsLogin, message, "run it again when somebody can answer")
-        };
         let failure = match ending {
             Ending::Signed(token) => {
                 self.signed_in(&chain, token, now);
@@ -73,8 +86,8 @@ impl Broker {
                 }
                 return;
             }
-            Ending::Denied => needs_login("was denied"),
             Ending::Unanswered => needs_login("was not answered in time"),
+            Ending::Denied => needs_login("was denied"),
             Ending::Failed(failure) => failure,
         };
         for id in self.waiting_for(&chain) {
@@ -107,7 +120,7 @@ impl Broker {
         let server_now = self.clock.now(now);
         let account = self.account(&chain);
         let before = account.history.clone();
-        account.history.token_came(token, server_now);
+        account.history.token_came(token);
         let superseded = if token.expires_at > server_now { account.attempt.take() } else { None };
         if superseded.is_some() {
             account.history.ended();
