@@ -65,6 +65,10 @@ mod pipe;
 #[path = "daemon/rotations.rs"]
 mod rotations;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+#[path = "daemon/screens.rs"]
+mod screens;
+#[cfg(test)]
 #[cfg(unix)]
 #[path = "daemon/secrets.rs"]
 mod secrets;

@@ -174,7 +174,7 @@ fn agentctl_installs_the_service_uses_it_and_takes_it_away() {
     assert!(agent.home.state_dir().join("agentd.log").exists(), "started by agentctl itself");
 }
 
-/// 200 requests a second by forty clients, each of which must be answered.
+/// 200 requests a second by forty clients, each of which must be answered. Who had to wait makes up for it.
 struct Load {
     began: std::time::Instant,
     stop: Arc<AtomicBool>,
@@ -186,7 +186,7 @@ impl Load {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = (0..40)
             .map(|_| {
-                let (client, stop) = (client.clone(), Arc::clone(&stop));
+                let (client, stop, began) = (client.clone(), Arc::clone(&stop), instant());
                 std::thread::spawn(move || {
                     let mut requests = 0;
                     while !stop.load(Ordering::Relaxed) {
@@ -196,7 +196,8 @@ impl Load {
                             Err(e) => panic!("request {requests}: {e:?}"),
                         }
                         requests += 1;
-                        std::thread::sleep(Duration::from_millis(200));
+                        let due = Duration::from_millis(200) * u32::try_from(requests).unwrap();
+                        std::thread::sleep(due.saturating_sub(began.elapsed()));
                     }
                     requests
                 })

@@ -1,0 +1,218 @@
+//! What a person sees of logins, as a transcript: real programs in a real terminal of 80 columns (`script`, util-linux) and
+//! in pipes. `UPDATE_SCREENS=1 cargo test --test daemon screens` writes it anew.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::agent::{AGENTCTL, Agent, LIMIT};
+use crate::support::clock::eventually;
+use crate::support::fake_aws::{Fault, Operation};
+use crate::support::process::{Finished, Running};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/daemon/screens/logins.txt");
+
+/// The transcript so far, and what is different in every run.
+struct Transcript<'a> {
+    agent: &'a Agent,
+    text: String,
+}
+
+impl Transcript<'_> {
+    fn note(&mut self, what: &str) {
+        writeln!(self.text, "\n# {what}").unwrap();
+    }
+
+    fn say(&mut self, line: &str, said: &str, code: i32) {
+        writeln!(self.text, "$ {line}").unwrap();
+        self.text.push_str(&self.plain(said));
+        if code != 0 {
+            writeln!(self.text, "[exit {code}]").unwrap();
+        }
+    }
+
+    /// Without what is different in every run.
+    fn plain(&self, said: &str) -> String {
+        let mut text = codes(&said.replace('\r', ""));
+        text = masked(&text, "127.0.0.1:", |c| c.is_ascii_digit(), "PORT");
+        text = masked(&text, "/authorize?", |c| !c.is_whitespace(), "...");
+        text = masked(&text, ", pid ", |c| c.is_ascii_digit(), "PID");
+        text = times(&text);
+        text.replace(&self.agent.home.path().display().to_string(), "~")
+    }
+
+    /// In pipes, to its end.
+    fn piped(&mut self, line: &str) -> Finished {
+        let words: Vec<_> = line.split(' ').skip(1).collect();
+        let finished = self.agent.ctl(&words);
+        let code = finished.code();
+        self.say(line, &format!("{}{}", finished.stdout, finished.stderr), code);
+        finished
+    }
+
+    /// In a terminal, begun.
+    fn begin(&self, line: &str) -> Running {
+        let words = line.split(' ').skip(1).collect::<Vec<_>>().join(" ");
+        let mut command = self.agent.home.command("script");
+        command.args(["-qec", &format!("stty cols 80 rows 24; exec '{AGENTCTL}' {words}"), "/dev/null"]);
+        Running::start(command)
+    }
+
+    fn end(&mut self, line: &str, running: Running) {
+        let finished = running.finish(LIMIT);
+        self.agent.note(&["login"], &finished);
+        let code = finished.code();
+        self.say(line, &finished.stdout, code);
+    }
+
+    fn in_terminal(&mut self, line: &str) {
+        let running = self.begin(line);
+        self.end(line, running);
+    }
+
+    /// The login that now waits for a person.
+    fn answer(&self, yes: bool) {
+        let pending = eventually("a login is pending", LIMIT, || self.agent.fake.pending_logins().pop());
+        eventually("it is shown", LIMIT, || (!self.agent.status()["sessions"][0]["login"].is_null()).then_some(()));
+        assert!(self.agent.fake.answer_login(&pending.code, yes));
+    }
+}
+
+/// What follows each `mark`, as long as it is `part` of it, becomes `word`.
+fn masked(text: &str, mark: &str, part: impl Fn(char) -> bool, word: &str) -> String {
+    let mut parts = text.split(mark);
+    let mut masked = parts.next().unwrap_or_default().to_owned();
+    for rest in parts {
+        masked += mark;
+        masked += word;
+        masked += rest.trim_start_matches(&part);
+    }
+    masked
+}
+
+/// Codes to compare.
+fn codes(text: &str) -> String {
+    let is_code = |candidate: &str| {
+        let mut halves = candidate.split('-');
+        let half = |half: Option<&str>| {
+            half.is_some_and(|h| h.len() == 4 && h.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()))
+        };
+        half(halves.next()) && half(halves.next()) && halves.next().is_none()
+    };
+    let mut text = text.to_owned();
+    for at in 0..text.len().saturating_sub(8) {
+        if text.get(at..at + 9).is_some_and(is_code) {
+            text.replace_range(at..at + 9, "ABCD-EFGH");
+        }
+    }
+    text
+}
+
+/// Times of the day, spans and dates.
+fn times(text: &str) -> String {
+    let lines = text.split_inclusive('\n').map(|line| {
+        let words = line.split_inclusive([' ', '\n']).map(|word| {
+            let core = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+            let digits = core.chars().filter(char::is_ascii_digit).count();
+            match core.len() {
+                5 if digits == 4 && core.as_bytes()[2] == b':' => word.replace(core, "12:00"),
+                20 if core.ends_with('Z') && core.contains('T') => word.replace(core, "2026-01-31T12:00:00Z"),
+                1..3 if digits == core.len() && !line.contains("of 6") => word.replace(core, "9"),
+                _ => word.to_owned(),
+            }
+        });
+        words.collect::<String>()
+    });
+    lines.collect()
+}
+
+#[test]
+fn logins_look_like_this() {
+    if std::process::Command::new("script").arg("--version").output().is_err() {
+        eprintln!("not run: there is no script (util-linux)");
+        return;
+    }
+    let mut agent = Agent::new();
+    fs::remove_file(agent.home.token_file("corp")).unwrap();
+    agent.fake.revoke_access_tokens(agent.session);
+    let browser = agent.home.script("browser", "#!/bin/sh\nexit 0\n");
+    agent.home.set("BROWSER", browser);
+    let mut t = Transcript { agent: &agent, text: "Logins as a person sees them, in 80 columns.\n".to_owned() };
+
+    t.note("nobody is signed in");
+    t.piped("agentctl statusline --profile dev-sso");
+    t.piped("agentctl credential-process --profile dev-sso");
+    t.piped("agentctl statusline --profile dev-sso");
+
+    t.note("at a terminal, answered");
+    let line = "agentctl login --device --profile dev-sso";
+    let running = t.begin(line);
+    t.answer(true);
+    t.end(line, running);
+    t.in_terminal("agentctl login --profile dev-sso");
+    t.piped("agentctl statusline --profile dev-sso");
+
+    t.note("signed out again");
+    t.in_terminal("agentctl logout --profile dev-sso");
+    t.in_terminal("agentctl logout --profile dev-sso");
+
+    t.note("in a browser of this machine");
+    let line = "agentctl login --pkce --no-browser --sso-session corp --timeout 1";
+    t.in_terminal(line);
+    t.in_terminal("agentctl reset --sso-session corp");
+    agent.ctl(&["daemon", "restart"]).expect_success();
+    t.in_terminal("agentctl reset --sso-session corp");
+
+    t.note("as a hook, in a pipe: begun by one, joined by another, resumed by a third");
+    let line = "agentctl login --device --profile dev-sso --timeout 1";
+    t.piped(line);
+    t.piped(line);
+    t.piped("agentctl statusline --profile dev-sso");
+    t.answer(false);
+    eventually("it is denied", LIMIT, || agent.status()["sessions"][0]["login"].is_null().then_some(()));
+
+    t.note("where no browser can be opened");
+    let mut command = agent.home.command(AGENTCTL);
+    let words = ["login", "--device", "--profile", "dev-sso"];
+    command.args(words).env("BROWSER", "/nowhere/browser");
+    let running = Running::start(command);
+    t.answer(false);
+    let finished = running.finish(LIMIT);
+    agent.note(&words, &finished);
+    t.say("agentctl login --device --profile dev-sso", &finished.stderr, finished.code());
+
+    t.note("nobody answers; then nobody is asked again, but a person at a terminal is");
+    agent.fake.set_login_life(Duration::from_secs(2));
+    t.piped("agentctl login --device --profile dev-sso");
+    t.piped("agentctl login --device --profile dev-sso");
+    t.piped("agentctl statusline --profile dev-sso");
+    t.in_terminal("agentctl login --device --profile dev-sso");
+    agent.fake.set_login_life(Duration::from_secs(600));
+
+    t.note("logins that come to nothing");
+    let line = "agentctl login --device --profile dev-sso";
+    let running = t.begin(line);
+    t.answer(false);
+    t.end(line, running);
+    t.in_terminal("agentctl login --device --profile dev-sso");
+    t.piped("agentctl statusline --profile dev-sso");
+    t.piped("agentctl status");
+
+    t.note("what a login does not help with");
+    agent.home.seed_token("corp", &agent.fake.sign_in(agent.session));
+    agent.fake.inject(Fault::access_denied().on(Operation::GetRoleCredentials));
+    t.piped("agentctl login --profile dev-sso");
+    agent.fake.clear_faults();
+    agent.fake.inject(Fault::html().on(Operation::GetRoleCredentials));
+    t.piped("agentctl refresh --profile dev-sso");
+
+    let text = t.text;
+    if std::env::var_os("UPDATE_SCREENS").is_some() {
+        fs::create_dir_all(Path::new(FILE).parent().unwrap()).unwrap();
+        fs::write(FILE, &text).unwrap();
+    }
+    let expected = fs::read_to_string(FILE).unwrap_or_default();
+    let differs = text.lines().zip(expected.lines()).find(|(now, before)| now != before);
+    assert!(text == expected, "tests/daemon/screens/logins.txt: {differs:?} in\n{text}");
+}
