@@ -8,9 +8,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::call::Patience;
-use super::duration::{self, Since};
 use super::outcome::Problem;
 use super::shortcut;
+use crate::core::duration::{self, Since};
 
 /// Heading of the options that every verb takes.
 const EVERYWHERE: &str = "Options of every command";

@@ -25,7 +25,6 @@ pub mod credential_process;
 pub mod credentials;
 pub mod daemon;
 pub mod document;
-pub mod duration;
 pub mod environment;
 pub mod export;
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub mod audit;
 pub mod broker;
 pub mod classify;
 pub mod credential;
+pub mod duration;
 pub mod failure;
 pub mod login;
 pub mod node;

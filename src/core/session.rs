@@ -106,6 +106,13 @@ pub fn renewable(token: &SsoToken, server_now: Timestamp) -> Result<(), Failure>
     }
 }
 
+/// The user's own limit (`max_session_age`) is reached.
+#[must_use]
+pub fn too_old() -> Failure {
+    let message = "the SSO session is older than max_session_age (config.toml), and is not renewed";
+    Failure::new(FailureClass::NeedsLogin, message, "")
+}
+
 /// No token at all.
 #[must_use]
 pub fn no_token(session: &str) -> Failure {

@@ -8,6 +8,7 @@
 //! ca_bundle = "~/corp-ca.pem"   # PEM file with certificate authorities that are trusted besides the system's
 //! https_proxy = "http://proxy:3128"
 //! no_proxy = "localhost,.corp.example"
+//! max_session_age = "30d"       # so long after its login a session is renewed no more
 //! login_flow = "auto"           # or "pkce" (a browser of this machine), or "device" (a code, a browser anywhere)
 //!
 //! [profiles.production]
@@ -16,11 +17,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::limits::{self, ReadError};
+use crate::core::duration;
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::login::FlowWish;
 use crate::core::secret::Secret;
@@ -33,7 +36,7 @@ use crate::platform::home::Environment;
 pub struct Config {
     /// The file; it need not exist unless the user named it.
     pub path: PathBuf,
-    /// `keep` and `[profiles.NAME] serve`: what the broker decides by.
+    /// `keep`, `max_session_age` and `[profiles.NAME] serve`: what the broker decides by.
     pub settings: Settings,
     /// `inherit_network_env`: whether proxy and CA variables come from the client that starts the agent. Default: true.
     pub inherit_network_env: bool,
@@ -50,8 +53,17 @@ pub struct Config {
     pub login_flow: FlowWish,
 }
 
-const KEYS: [&str; 8] =
-    ["keep", "inherit_network_env", "allow_uids", "ca_bundle", "https_proxy", "no_proxy", "login_flow", "profiles"];
+const KEYS: [&str; 9] = [
+    "keep",
+    "inherit_network_env",
+    "allow_uids",
+    "ca_bundle",
+    "https_proxy",
+    "no_proxy",
+    "max_session_age",
+    "login_flow",
+    "profiles",
+];
 const PROFILE_KEYS: [&str; 1] = ["serve"];
 /// The most names, numbers or profiles in one place: each is work at every look, and a line in `status`.
 const MOST: usize = 1000;
@@ -121,6 +133,7 @@ impl Config {
                 "ca_bundle" => self.path_of(value, environment).map(|path| self.ca_bundle = Some(path)),
                 "https_proxy" => string(value).map(|url| self.https_proxy = Some(Secret::new(url))),
                 "no_proxy" => string(value).map(|hosts| self.no_proxy = Some(hosts)),
+                "max_session_age" => span(value).map(|span| self.settings.max_session_age = Some(span)),
                 "login_flow" => flow(value).map(|flow| self.login_flow = flow),
                 "profiles" => {
                     self.profiles(value)?;
@@ -229,6 +242,11 @@ fn flow(value: &Spanned<DeValue<'_>>) -> Result<FlowWish, Wrong> {
     }
 }
 
+fn span(value: &Spanned<DeValue<'_>>) -> Result<Duration, Wrong> {
+    let wrong = |message| Wrong { offset: value.span().start, message };
+    duration::parse(&string(value)?).map_err(wrong)
+}
+
 fn uid(value: &Spanned<DeValue<'_>>) -> Result<u32, Wrong> {
     let number = value.get_ref().as_integer().and_then(|i| u32::from_str_radix(i.as_str(), i.radix()).ok());
     number.ok_or_else(|| wrong(value, "a user id (a number)"))
@@ -279,6 +297,7 @@ mod tests {
         assert_eq!(config.ca_bundle, Some(PathBuf::from("/home/me/corp-ca.pem")));
         assert_eq!(config.https_proxy.unwrap().expose(), "http://proxy:3128");
         assert_eq!(config.no_proxy.as_deref(), Some("localhost,.corp.example"));
+        assert_eq!(config.settings.max_session_age, Some(Duration::from_secs(30 * 86_400)));
     }
 
     #[test]
@@ -303,6 +322,7 @@ mod tests {
             ("keep = [1]", 1, "keep: a text in quotes is wanted here, found: integer"),
             ("allow_uids = [-1]", 1, "allow_uids: a user id (a number) is wanted here"),
             ("login_flow = \"browser\"", 1, "login_flow: auto, pkce or device is wanted here"),
+            ("max_session_age = \"soon\"", 1, "max_session_age: write a whole number with a unit"),
             ("no_proxy = \"\"", 1, "no_proxy: this text must not be empty"),
             ("profiles = 1", 1, "a table is wanted here"),
             ("\nkeep = [", 2, ""),

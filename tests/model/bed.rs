@@ -302,7 +302,7 @@ impl Bed {
 
     pub(crate) fn settings(&mut self, keep: u8, refused: u8) {
         let some = |bits: u8| (0..8).filter(|n| bits & 1 << n != 0).map(|n| format!("p{n}")).collect();
-        self.step(Event::Settings(Settings { keep: some(keep), refused: some(refused & keep) }));
+        self.step(Event::Settings(Settings { keep: some(keep), refused: some(refused & keep), max_session_age: None }));
     }
 
     pub(crate) fn network_changed(&mut self) {

@@ -196,6 +196,13 @@ impl Broker {
         })
     }
 
+    /// Whether the user's own limit forbids to renew a session any more.
+    pub(super) fn is_too_old(&self, chain: &Chain, server_now: Timestamp) -> bool {
+        let Some(most) = self.settings.max_session_age else { return false };
+        let began = self.logins.accounts.get(chain).and_then(|account| account.history.began());
+        began.is_some_and(|began| server_now.since(began) >= most)
+    }
+
     /// What bars a login that nobody at a terminal asks for, for `status`.
     pub(super) fn login_pause(&self, chain: &Chain, now: Moment) -> Option<LoginPause> {
         let account = self.logins.accounts.get(chain)?;

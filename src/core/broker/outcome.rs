@@ -257,11 +257,14 @@ impl Broker {
             }
         };
         if adopt {
+            let ended = node.trouble.as_ref().is_some_and(|t| t.failure.class == FailureClass::NeedsLogin);
+            let chain = node.chain.clone();
             node.hold(Credential::Token(Arc::clone(&token)), None, id, now);
             node.renewed_at = None;
             self.changed();
             self.hurry_dependents(id, now);
-            self.token_came(id, &token, now);
+            let ended = ended || self.is_too_old(&chain, server_now);
+            self.token_came(id, &token, ended, now);
         }
     }
 
@@ -287,10 +290,12 @@ impl Broker {
         let Some(node) = self.nodes.get_mut(id) else { return };
         let name = node.chain.session().map(crate::core::source::SsoSession::id).unwrap_or_default();
         node.held = None;
+        let chain = node.chain.clone();
         if let Some(session) = node.session_mut() {
             session.absent_since = None;
         }
         node.fail(session::signed_out(&name), now.tick, server_now, id, now);
+        self.session_ended(&chain);
         self.forget_dependents(id, now);
         self.changed();
     }

@@ -9,7 +9,6 @@ use super::settle::Standing;
 use super::{Broker, Paused};
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::node::{Node, NodeId, Retry, Trouble};
-use crate::core::session;
 use crate::core::source::World;
 use crate::core::status::{
     FailureStatus, Finding, Kept, NextStep, Pause, ProfileStatus, Reason, SessionStatus, State, Status,
@@ -119,9 +118,8 @@ impl View<'_> {
 
     fn can_be_renewed(&self, node: &Node, at: Timestamp) -> bool {
         if node.session().is_some() {
-            let token = node.held.as_ref().and_then(|h| h.credential.as_token());
             let ended = node.trouble.as_ref().is_some_and(|t| t.retry == Retry::OnEvent);
-            return !ended && token.is_some_and(|t| session::renewable(t, at).is_ok());
+            return !ended && node.held.is_some() && self.broker.unrenewable(node, at).is_none();
         }
         let upstream = node.upstream.and_then(|id| self.broker.nodes.get(id));
         upstream.is_none_or(|upstream| upstream.valid(at).is_some() || self.can_be_renewed(upstream, at))

@@ -176,8 +176,15 @@ impl Broker {
                 None => (session::no_token(&session_name), None),
                 Some(trouble) => (trouble.failure.clone(), trouble.retry_at().filter(|at| *at > now.tick)),
             }),
-            Some(token) => session::renewable(token, server_now).err().map(|f| (f, None)),
+            Some(_) => self.unrenewable(node, server_now).map(|f| (f, None)),
         }
+    }
+
+    /// Why the token of a session cannot be renewed without a person.
+    pub(super) fn unrenewable(&self, node: &Node, server_now: Timestamp) -> Option<Failure> {
+        let token = node.held.as_ref().and_then(|h| h.credential.as_token())?;
+        let barred = session::renewable(token, server_now).err();
+        barred.or_else(|| self.is_too_old(&node.chain, server_now).then(session::too_old))
     }
 
     fn pause_obstacle(&self) -> Option<(Failure, Option<Tick>)> {

@@ -29,6 +29,9 @@ pub struct History {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     lost: bool,
     breaker: Breaker,
+    /// When the session began, as well as it is known: with a login of ours, or when its first token was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    began: Option<Timestamp>,
 }
 
 /// Why no login may open now.
@@ -103,6 +106,17 @@ impl History {
                 Err(Bar { failure, until: Some(until) })
             }
         }
+    }
+
+    /// When the session began.
+    #[must_use]
+    pub const fn began(&self) -> Option<Timestamp> {
+        self.began
+    }
+
+    /// A session began, or ended.
+    pub const fn set_began(&mut self, at: Option<Timestamp>) {
+        self.began = at;
     }
 
     /// What judges outcomes.

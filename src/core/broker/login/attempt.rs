@@ -74,7 +74,10 @@ impl Broker {
             let strike = if why.class == FailureClass::Intercepted { Strike::Hollow } else { Strike::Failed };
             account.history.breaker().strike(strike, why, now.fraction(BREAKER_SALT), now.wall);
         }
-        account.unproven = matches!(ending, Ending::Signed(_));
+        if let Ending::Signed(token) = &ending {
+            account.unproven = true;
+            account.history.set_began(Some(token.obtained_at));
+        }
         let history = account.history.clone();
         self.remember(&session, Some(history));
         self.changed();
@@ -113,14 +116,27 @@ impl Broker {
         self.settle_with_dependents(id, now);
     }
 
-    /// A token came by another way: whoever waits for a login asks again, and the login is given up.
-    pub(in crate::core::broker) fn token_came(&mut self, id: NodeId, token: &SsoToken, now: Moment) {
+    /// Somebody signed out: the next token begins another session.
+    pub(in crate::core::broker) fn session_ended(&mut self, chain: &Chain) {
+        let history = &mut self.account(chain).history;
+        if history.began().is_some() {
+            history.set_began(None);
+            self.remember_account(chain);
+        }
+    }
+
+    /// A token came by another way: whoever waits for a login asks again, and the login is given up. `ended`: the session
+    /// before it had ended, so this is another one, and no renewal.
+    pub(in crate::core::broker) fn token_came(&mut self, id: NodeId, token: &SsoToken, ended: bool, now: Moment) {
         let Some(chain) = self.nodes.get(id).map(|n| n.chain.clone()) else { return };
         let Some(session) = chain.session().cloned() else { return };
         let server_now = self.clock.now(now);
         let account = self.account(&chain);
         let before = account.history.clone();
         account.history.token_came(token);
+        if ended || account.history.began().is_none() {
+            account.history.set_began(Some(token.obtained_at));
+        }
         let superseded = if token.expires_at > server_now { account.attempt.take() } else { None };
         if superseded.is_some() {
             account.history.ended();

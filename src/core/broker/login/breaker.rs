@@ -56,7 +56,7 @@ impl Broker {
         self.changed();
     }
 
-    fn remember_account(&mut self, chain: &Chain) {
+    pub(super) fn remember_account(&mut self, chain: &Chain) {
         let history = self.account(chain).history.clone();
         if let Some(session) = chain.session() {
             self.remember(session, Some(history));

@@ -1,6 +1,6 @@
 //! The bench that a broker is tested on: time passes when the test says so, and fetches end as the test says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,7 +141,7 @@ impl Bench {
 
     pub(super) fn keep(&mut self, names: &[&str]) {
         let keep = names.iter().map(|n| (*n).to_owned()).collect();
-        self.step(Event::Settings(Settings { keep, refused: BTreeSet::new() }));
+        self.step(Event::Settings(Settings { keep, ..Settings::default() }));
     }
 
     pub(super) fn step(&mut self, event: Event) {

@@ -1,5 +1,6 @@
 //! One short test per behaviour, by hand: no clock, no network, every event is sent by the test.
 
+mod age;
 mod backoff;
 mod bench;
 mod chain;
