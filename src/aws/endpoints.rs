@@ -201,6 +201,7 @@ mod tests {
             name: None,
             start_url: "https://corp.awsapps.com/start".to_owned(),
             region: "eu-west-1".to_owned(),
+            scopes: Vec::new(),
             endpoints: Endpoints { oidc: oidc.map(str::to_owned), portal: portal.map(str::to_owned) },
         }
     }

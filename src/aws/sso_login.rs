@@ -19,8 +19,6 @@ use crate::core::time::Timestamp;
 
 /// The path of the callback. AWS compares it with the registered one and lets the port differ (RFC 8252 section 7.3).
 pub const CALLBACK_PATH: &str = "/oauth/callback";
-/// Without this scope AWS gives no refresh token.
-pub const SCOPE: &str = "sso:account:access";
 
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 const CODE_GRANT: &str = "authorization_code";
@@ -50,7 +48,11 @@ impl Aws {
             Ok(ready) => ready,
             Err(evidence) => return Call { result: Err(*evidence), server_date: None },
         };
-        let mut request = client.register_client().client_name(name).client_type("public").scopes(SCOPE);
+        let mut request = client
+            .register_client()
+            .client_name(name)
+            .client_type("public")
+            .set_scopes(Some(session.registration_scopes()));
         // Without grant types it is a client of the device flow, as the AWS CLI's.
         request = match flow {
             Flow::Device => request,
@@ -188,14 +190,14 @@ impl Aws {
         let prepared = self.prepare(Operation::SignIn, Service::Oidc, session, &[])?;
         let default = || format!("https://{}", Service::Oidc.default_host(&session.region));
         let base = prepared.target.url.clone().unwrap_or_else(default);
-        let challenge = challenge(verifier);
+        let (challenge, scopes) = (challenge(verifier), session.registration_scopes().join(","));
         let query = [
             ("response_type", "code"),
             ("client_id", &registration.client_id),
             ("redirect_uri", redirect_uri),
             ("state", state),
             ("code_challenge_method", "S256"),
-            ("scopes", SCOPE),
+            ("scopes", &scopes),
             ("code_challenge", &challenge),
         ];
         let query: Vec<_> = query.iter().map(|(k, v)| format!("{k}={}", utf8_percent_encode(v, QUERY))).collect();

@@ -232,6 +232,7 @@ pub(super) fn session(url: Option<&str>) -> SsoSession {
         name: Some("corp".to_owned()),
         start_url: "https://corp.awsapps.com/start".to_owned(),
         region: "eu-west-1".to_owned(),
+        scopes: Vec::new(),
         endpoints: Endpoints { oidc: url.map(str::to_owned), portal: url.map(str::to_owned) },
     }
 }

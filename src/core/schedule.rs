@@ -104,6 +104,7 @@ mod tests {
             name: None,
             start_url: String::new(),
             region: String::new(),
+            scopes: Vec::new(),
             endpoints: Default::default(),
         })
     }

@@ -34,9 +34,14 @@ pub struct SsoSession {
     pub start_url: String,
     /// `sso_region`: where Identity Center lives, which need not be where Bedrock is used.
     pub region: String,
+    /// `sso_registration_scopes`; none: the default.
+    pub scopes: Vec<String>,
     /// Endpoint overrides of the config file.
     pub endpoints: Endpoints,
 }
+
+/// Without this scope AWS gives no refresh token.
+const DEFAULT_SCOPE: &str = "sso:account:access";
 
 /// Endpoint overrides of the profile (`endpoint_url`, `[services]`). Full URLs; `None` is AWS's own endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +53,12 @@ pub struct Endpoints {
 }
 
 impl SsoSession {
+    /// What a client is registered for.
+    #[must_use]
+    pub fn registration_scopes(&self) -> Vec<String> {
+        if self.scopes.is_empty() { vec![DEFAULT_SCOPE.to_owned()] } else { self.scopes.clone() }
+    }
+
     /// The text whose SHA-1 names the token's cache file: the session's name, or a legacy profile's start URL.
     #[must_use]
     pub fn cache_key(&self) -> &str {

@@ -9,7 +9,6 @@ use tokio::time::sleep;
 
 use super::callback::{Callback, Returned};
 use super::token_flow::TokenFlow;
-use crate::aws::sso_login::SCOPE;
 use crate::aws::{Aws, NewToken};
 use crate::core::broker::LoginCall;
 use crate::core::classify::{Evidence, Signal, Verdict};
@@ -33,7 +32,7 @@ const SLOWER: Duration = Duration::from_secs(5);
 
 /// Logs in. `show` is called once, when there is something for a person to open.
 pub async fn run(call: &LoginCall, aws: &Aws, tokens: &TokenFlow, show: impl FnOnce(Shown)) -> Ending {
-    let file = RegistrationFile::new(&call.world, &call.session, call.flow, SCOPE);
+    let file = RegistrationFile::new(&call.world, &call.session, call.flow);
     let mut login = Login { call, aws, tokens, file, clock: Clock };
     let ended = match call.flow {
         Flow::Device => login.device(show).await,

@@ -47,6 +47,7 @@ mod tests {
             name: Some("corp".into()),
             start_url: "https://corp.awsapps.com/start".into(),
             region: "eu-west-1".into(),
+            scopes: Vec::new(),
             endpoints: Default::default(),
         };
         let expected = r#"{"accountId":"111122223333","roleName":"dev","sessionName":"corp"}"#;

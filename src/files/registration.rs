@@ -31,18 +31,17 @@ struct Document {
 #[derive(Clone, Debug)]
 pub struct RegistrationFile {
     path: PathBuf,
-    scope: &'static str,
+    scopes: Vec<String>,
     flow: Flow,
 }
 
 impl RegistrationFile {
-    /// The registration of `session` for a flow, with one scope.
+    /// The registration of `session` for a flow.
     #[must_use]
-    pub fn new(world: &World, session: &SsoSession, flow: Flow, scope: &'static str) -> Self {
-        let mut name: String =
-            Sha1::digest(arguments(session, flow, scope)).iter().map(|b| format!("{b:02x}")).collect();
+    pub fn new(world: &World, session: &SsoSession, flow: Flow) -> Self {
+        let mut name: String = Sha1::digest(arguments(session, flow)).iter().map(|b| format!("{b:02x}")).collect();
         name.push_str(".json");
-        Self { path: world.sso_cache.join(name), scope, flow }
+        Self { path: world.sso_cache.join(name), scopes: session.registration_scopes(), flow }
     }
 
     /// The registration, if there is one that will be valid at `until`.
@@ -68,7 +67,7 @@ impl RegistrationFile {
             client_id: registration.client_id.clone(),
             client_secret: registration.client_secret.expose().to_owned(),
             expires_at: registration.expires_at.to_string(),
-            scopes: vec![self.scope.to_owned()],
+            scopes: self.scopes.clone(),
             grant_types: match self.flow {
                 Flow::Device => Vec::new(),
                 Flow::Pkce => GRANT_TYPES.map(str::to_owned).to_vec(),
@@ -89,8 +88,9 @@ const GRANT_TYPES: [&str; 2] = ["authorization_code", "refresh_token"];
 
 /// The text whose SHA-1 names the file: Python's `json.dumps(..., sort_keys=True)` of the AWS CLI's arguments. A client
 /// that was registered for one flow is not good for the other, so that of the authorization code has a name of our own.
-fn arguments(session: &SsoSession, flow: Flow, scope: &str) -> String {
+fn arguments(session: &SsoSession, flow: Flow) -> String {
     let text = |text: &str| serde_json::Value::from(text).to_string();
+    let scopes: Vec<_> = session.registration_scopes().iter().map(|scope| text(scope)).collect();
     let tool = match flow {
         Flow::Device => "botocore",
         Flow::Pkce => "agentctl",
@@ -98,7 +98,7 @@ fn arguments(session: &SsoSession, flow: Flow, scope: &str) -> String {
     format!(
         r#"{{"region": {}, "scopes": [{}], "session_name": {}, "startUrl": {}, "tool": "{tool}"}}"#,
         text(&session.region),
-        text(scope),
+        scopes.join(", "),
         session.name.as_deref().map_or_else(|| "null".to_owned(), text),
         text(&session.start_url),
     )
@@ -111,7 +111,6 @@ mod tests {
     use crate::files::testing::Fixture;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-    const SCOPE: &str = "sso:account:access";
 
     #[test]
     fn the_aws_cli_finds_ours_and_we_find_its_own() {
@@ -119,15 +118,15 @@ mod tests {
             name: Some("corp".into()),
             start_url: "https://corp.awsapps.com/start".into(),
             region: "eu-west-1".into(),
+            scopes: Vec::new(),
             endpoints: Default::default(),
         };
         // printf '...' | sha1sum of json.dumps(args, sort_keys=True) in Python 3.
         let expected = r#"{"region": "eu-west-1", "scopes": ["sso:account:access"], "session_name": "corp", "startUrl": "https://corp.awsapps.com/start", "tool": "botocore"}"#;
-        assert_eq!(arguments(&session, Flow::Device, SCOPE), expected);
+        assert_eq!(arguments(&session, Flow::Device), expected);
         let fixture = Fixture::new();
         let world = World { sso_cache: fixture.cache.path().parent().unwrap().into(), ..World::default() };
-        let [device, pkce] =
-            [Flow::Device, Flow::Pkce].map(|flow| RegistrationFile::new(&world, &session, flow, SCOPE));
+        let [device, pkce] = [Flow::Device, Flow::Pkce].map(|flow| RegistrationFile::new(&world, &session, flow));
         assert_eq!(device.load(NOW), None);
         let registration = ClientRegistration {
             client_id: "c".into(),

@@ -35,6 +35,7 @@ impl Fixture {
             name: Some("corp".to_owned()),
             start_url: "https://corp.awsapps.com/start".to_owned(),
             region: "eu-west-1".to_owned(),
+            scopes: Vec::new(),
             endpoints: Endpoints::default(),
         };
         let cache = TokenCache::new(&world, &session, Pauses::none());

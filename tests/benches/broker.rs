@@ -64,6 +64,7 @@ impl Load {
                 name: Some(format!("session-{}", n / PER_SESSION)),
                 start_url: format!("https://site{}.awsapps.com/start", n / PER_SESSION),
                 region: "eu-west-1".into(),
+                scopes: Vec::new(),
                 endpoints: Endpoints::default(),
             };
             let role = Link::SsoRole { account_id: "111122223333".into(), role_name: format!("role-{n}") };

@@ -56,6 +56,7 @@ fn chain(world: &Arc<World>, session: u8, role: u8, depth: u8) -> Chain {
         name: Some(format!("s{session}")),
         start_url: "https://x.awsapps.com/start".into(),
         region: "eu-west-1".into(),
+        scopes: Vec::new(),
         endpoints: Endpoints::default(),
     };
     let role = Link::SsoRole { account_id: "1".into(), role_name: format!("r{role}") };

@@ -159,6 +159,7 @@ pub(crate) fn session(site: usize, name: &str) -> SsoSession {
         name: Some(name.to_owned()),
         start_url: format!("https://site{site}.awsapps.com/start"),
         region: "eu-west-1".to_owned(),
+        scopes: Vec::new(),
         endpoints: Endpoints::default(),
     }
 }

@@ -187,6 +187,7 @@ impl<'a> View<'a> {
             name: None,
             start_url: start_url.to_owned(),
             region: region.to_owned(),
+            scopes: Vec::new(),
             endpoints: self.endpoints(),
         })
     }
@@ -227,6 +228,7 @@ impl<'a> View<'a> {
             name: Some(name.to_owned()),
             start_url: start_url.to_owned(),
             region: region.to_owned(),
+            scopes: section.get("sso_registration_scopes").map_or_else(Vec::new, scopes),
             endpoints: self.endpoints(),
         })
     }
@@ -281,6 +283,11 @@ impl<'a> View<'a> {
             format!("remove [{}] from {path}", self.name),
         ))
     }
+}
+
+/// A list as the AWS CLI reads it: separated by commas.
+fn scopes(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
 }
 
 fn check_region(region: &str, header: &str) -> Result<(), Failure> {

@@ -71,6 +71,21 @@ async fn a_session_profile() {
 }
 
 #[tokio::test]
+async fn scopes_are_read_as_the_aws_cli_reads_them() {
+    for (line, expected) in [
+        ("sso_registration_scopes = sso:account:access", vec!["sso:account:access"]),
+        ("sso_registration_scopes = a:b ,, codewhisperer:x,", vec!["a:b", "codewhisperer:x"]),
+        ("sso_registration_scopes =", vec!["sso:account:access"]),
+        ("", vec!["sso:account:access"]),
+    ] {
+        let session = format!("[sso-session corp]\nsso_start_url = https://x\nsso_region = eu-west-1\n{line}\n");
+        let c = config(format!("{session}[profile dev]\n{DEV}")).await;
+        let session = c.profiles["dev"].source.as_ref().unwrap().session().unwrap();
+        assert_eq!(session.registration_scopes(), expected, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_legacy_profile() {
     let c = config(
         "[default]\nSSO_Start_URL = https://corp.awsapps.com/start#/ ; home\nsso_region=eu-west-1\r\n\

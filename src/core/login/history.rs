@@ -168,6 +168,7 @@ mod tests {
             name: Some("corp".into()),
             start_url: "https://corp.awsapps.com/start".into(),
             region: "eu-west-1".into(),
+            scopes: Vec::new(),
             endpoints: Default::default(),
         }
     }

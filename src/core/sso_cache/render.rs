@@ -168,6 +168,7 @@ mod tests {
             name: Some("corp".to_owned()),
             start_url: "https://corp.awsapps.com/start".to_owned(),
             region: "eu-west-1".to_owned(),
+            scopes: Vec::new(),
             endpoints: Endpoints::default(),
         }
     }

@@ -64,6 +64,7 @@ fn rewritten(text: &str, token: &SsoToken) {
         name: Some("corp".to_owned()),
         start_url: "https://corp.awsapps.com/start".to_owned(),
         region: "eu-west-1".to_owned(),
+        scopes: Vec::new(),
         endpoints: Endpoints::default(),
     };
     let written = render(Some(text), token, &session);

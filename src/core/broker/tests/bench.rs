@@ -57,6 +57,7 @@ pub(super) fn corp() -> SsoSession {
         name: Some("corp".into()),
         start_url: "https://corp.awsapps.com/start".into(),
         region: "eu-west-1".into(),
+        scopes: Vec::new(),
         endpoints: Default::default(),
     }
 }
