@@ -43,6 +43,8 @@ mod life;
 #[cfg(unix)]
 #[path = "daemon/login.rs"]
 mod login;
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "daemon/logout.rs"]
 mod logout;
 #[cfg(test)]
@@ -76,6 +78,10 @@ mod secrets;
 #[cfg(target_os = "linux")]
 #[path = "daemon/service.rs"]
 mod service;
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/sign_in_again.rs"]
+mod sign_in_again;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 #[path = "daemon/upgrade.rs"]

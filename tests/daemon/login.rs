@@ -246,6 +246,8 @@ fn a_login_by_another_tool_is_as_good() {
 fn what_a_login_cannot_help_opens_nothing() {
     for (fault, code) in [
         (Fault::access_denied().on(Operation::GetRoleCredentials), Some(11)),
+        (Fault::aws_error(404, "ResourceNotFoundException", "no").on(Operation::GetRoleCredentials), Some(12)),
+        (Fault::unavailable().on(Operation::GetRoleCredentials), Some(17)),
         (Fault::html().on(Operation::GetRoleCredentials), Some(13)),
         (Fault::strip_bearer().on(Operation::GetRoleCredentials), Some(13)),
     ] {
