@@ -99,6 +99,8 @@ pub struct CredentialsQuery {
     /// Names the process that uses the credentials and caches them by their expiry (Claude Code). Asked again by the
     /// same consumer for the same key while that has plenty of life left, the agent takes it that AWS refused the key.
     pub consumer: Option<String>,
+    /// The client waits for somebody to log in, should that be needed: the agent tells a person, where that is set up.
+    pub awaits_login: bool,
 }
 
 /// The query of `POST /v1/profiles/{p}/refresh`.

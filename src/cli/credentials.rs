@@ -18,6 +18,8 @@ pub struct Wish<'a> {
     pub min_ttl: Option<u64>,
     /// Who uses them.
     pub consumer: Option<&'a str>,
+    /// Somebody is to log in, should that be needed.
+    pub awaits_login: bool,
 }
 
 /// The credentials as `ask` wants them: from the agent, or without one. The body is a document, not yet checked.
@@ -58,6 +60,9 @@ fn target(path: &str, wait: u64, wish: Wish<'_>) -> String {
     let mut target = format!("{path}?wait={wait}");
     if let Some(seconds) = wish.min_ttl {
         let _ = write!(target, "&min_ttl={seconds}");
+    }
+    if wish.awaits_login {
+        target += "&awaits_login=true";
     }
     if let Some(consumer) = wish.consumer {
         let _ = write!(target, "&consumer={}", v1::encode_segment(consumer));

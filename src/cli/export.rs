@@ -30,7 +30,8 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Export) -> Result<(),
     let profile = ctx.profile()?;
     may_show_secrets(out.screen.stdout_is_terminal, args.yes, ctx.named)?;
     let names_consumer = args.format == Format::Claude && !out.screen.stdout_is_terminal;
-    let wish = Wish { min_ttl: Some(MIN_TTL), consumer: ctx.consumer.filter(|_| names_consumer) };
+    let consumer = ctx.consumer.filter(|_| names_consumer);
+    let wish = Wish { min_ttl: Some(MIN_TTL), consumer, awaits_login: args.wait.is_some() };
     let reply = match credentials::obtain(ctx, out, &profile, wish, &args.ask) {
         Err(Problem::Failed(failure)) if failure.class == FailureClass::NeedsLogin => match args.wait {
             Some(wait) => after_login(ctx, out, &profile, wish, args, (failure, wait))?,

@@ -112,6 +112,15 @@ pub struct Shown {
     pub expires_at: Timestamp,
 }
 
+/// What a person is to be told, who does not look at a terminal now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The session.
+    pub session: String,
+    /// The page of the login that waits; `None`: somebody waits for one to be begun.
+    pub shown: Option<Shown>,
+}
+
 /// How an attempt ended.
 #[derive(Clone, Debug)]
 pub enum Ending {

@@ -15,12 +15,13 @@ use super::token_flow::{TokenFlow, role_flow};
 use super::watcher::Watcher;
 use crate::core::broker::{Event, Fetch, LoginCall, Outcome, Verify};
 use crate::core::classify::Verdict;
-use crate::core::failure::{Failure, FailureClass};
-use crate::core::login::{AttemptId, Ending, History};
+use crate::core::failure::{Failure, FailureClass, shell_word};
+use crate::core::login::{AttemptId, Ending, History, Notice, Shown};
 use crate::core::node::{FlightId, NodeId};
 use crate::core::source::{Link, World};
 use crate::core::time::Timestamp;
 use crate::files::state::StateFile;
+use crate::platform::notification;
 
 /// Then a fetch counts as failed: one AWS call ends after 20 s, and a renewal may make two and wait for a lock before. A
 /// renewal that takes longer goes on all the same; what it stores is found in the file.
@@ -113,6 +114,27 @@ impl Effects {
         tokio::task::spawn_blocking(move || {
             if let Err(failure) = state.update(|s| s.set_login(&session, history)) {
                 warn!(cause = failure.message, "a login will be forgotten with this process");
+            }
+        });
+    }
+
+    /// Tells a person, by the program that the user named.
+    pub fn notify(&self, notice: &Notice) {
+        let program = self.configuration.notify();
+        let session = &notice.session;
+        let (title, text) = match &notice.shown {
+            Some(Shown { url, user_code: Some(code), .. }) => {
+                (format!("Sign in to AWS ({session}): code {code}"), url.clone())
+            }
+            Some(Shown { url, .. }) => (format!("Sign in to AWS ({session})"), url.clone()),
+            None => {
+                let command = format!("agentctl login --sso-session {}", shell_word(session));
+                (format!("AWS: a login to {session} is waited for"), command)
+            }
+        };
+        tokio::task::spawn_blocking(move || {
+            if let Err(e) = notification::show(&program, &title, &text) {
+                warn!(program = program.join(" "), cause = %e, "a notification was not shown");
             }
         });
     }

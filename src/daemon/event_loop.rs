@@ -122,6 +122,7 @@ impl EventLoop {
                 Action::AbandonLogin(attempt) => self.effects.abandon(attempt),
                 Action::Verify(verify) => self.effects.verify(verify),
                 Action::RememberLogins(session, history) => self.effects.remember_login(session, history),
+                Action::Notify(notice) => self.effects.notify(&notice),
             }
         }
     }

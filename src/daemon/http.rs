@@ -155,7 +155,9 @@ async fn credentials(
     peer: Option<Extension<Arc<Peer>>>,
     headers: HeaderMap,
 ) -> Response {
-    let Ok(Query(query)) = query else { return bad_request("the query takes min_ttl, wait and consumer") };
+    let Ok(Query(query)) = query else {
+        return bad_request("the query takes min_ttl, wait, consumer and awaits_login");
+    };
     let hold = hold(query.wait);
     let profile = match api.profile(name, &headers, hold).await {
         Ok(profile) => profile,
@@ -180,6 +182,12 @@ async fn credentials(
         let peer = peer.map(|Extension(peer)| peer).unwrap_or_default();
         let foreign = (profile.world != api.home).then_some(profile.world.config_file.as_path());
         api.audit.note(audit::grant(&profile.name, foreign, credentials, &peer));
+    }
+    if let Some(Answer::Refused(refusal)) = &answer
+        && query.awaits_login
+        && refusal.failure.class == FailureClass::NeedsLogin
+    {
+        api.desk.tell(Event::LoginAwaited(profile));
     }
     respond(answer)
 }

@@ -86,6 +86,12 @@ impl Configuration {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).config.login_flow
     }
 
+    /// The program that tells a person something, with its first arguments; none: nobody is told.
+    #[must_use]
+    pub fn notify(&self) -> Vec<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).config.notify.clone()
+    }
+
     /// Where `config.toml` is, or would be.
     #[must_use]
     pub fn path(&self) -> PathBuf {

@@ -10,6 +10,7 @@
 //! no_proxy = "localhost,.corp.example"
 //! max_session_age = "30d"       # so long after its login a session is renewed no more
 //! login_flow = "auto"           # or "pkce" (a browser of this machine), or "device" (a code, a browser anywhere)
+//! notify = ["notify-send"]      # a program that tells a person that a login waits; title and text are added
 //!
 //! [profiles.production]
 //! serve = false                 # never hand out this profile's credentials
@@ -49,11 +50,13 @@ pub struct Config {
     pub https_proxy: Option<Secret>,
     /// `no_proxy`: hosts that are reached without the proxy, separated by commas.
     pub no_proxy: Option<String>,
+    /// `notify`: a program and its first arguments. Default: none.
+    pub notify: Vec<String>,
     /// `login_flow`: how to log in when the client does not say. Default: auto.
     pub login_flow: FlowWish,
 }
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "keep",
     "inherit_network_env",
     "allow_uids",
@@ -62,6 +65,7 @@ const KEYS: [&str; 9] = [
     "no_proxy",
     "max_session_age",
     "login_flow",
+    "notify",
     "profiles",
 ];
 const PROFILE_KEYS: [&str; 1] = ["serve"];
@@ -80,6 +84,7 @@ impl Config {
             ca_bundle: None,
             https_proxy: None,
             no_proxy: None,
+            notify: Vec::new(),
             login_flow: FlowWish::Auto,
         }
     }
@@ -127,13 +132,14 @@ impl Config {
         for (key, value) in table {
             let name = key.get_ref().as_ref();
             let taken = match name {
-                "keep" => list(value, string).map(|keep| self.settings.keep = keep),
+                "keep" => list(value, string).map(|keep| self.settings.keep = keep.into_iter().collect()),
                 "inherit_network_env" => boolean(value).map(|inherit| self.inherit_network_env = inherit),
-                "allow_uids" => list(value, uid).map(|uids| self.allow_uids = uids),
+                "allow_uids" => list(value, uid).map(|uids| self.allow_uids = uids.into_iter().collect()),
                 "ca_bundle" => self.path_of(value, environment).map(|path| self.ca_bundle = Some(path)),
                 "https_proxy" => string(value).map(|url| self.https_proxy = Some(Secret::new(url))),
                 "no_proxy" => string(value).map(|hosts| self.no_proxy = Some(hosts)),
                 "max_session_age" => span(value).map(|span| self.settings.max_session_age = Some(span)),
+                "notify" => list(value, string).map(|words| self.notify = words),
                 "login_flow" => flow(value).map(|flow| self.login_flow = flow),
                 "profiles" => {
                     self.profiles(value)?;
@@ -252,10 +258,10 @@ fn uid(value: &Spanned<DeValue<'_>>) -> Result<u32, Wrong> {
     number.ok_or_else(|| wrong(value, "a user id (a number)"))
 }
 
-fn list<T: Ord>(
+fn list<T>(
     value: &Spanned<DeValue<'_>>,
     item: impl Fn(&Spanned<DeValue<'_>>) -> Result<T, Wrong>,
-) -> Result<BTreeSet<T>, Wrong> {
+) -> Result<Vec<T>, Wrong> {
     let array = value.get_ref().as_array().ok_or_else(|| wrong(value, "a list in [ ]"))?;
     few(value, array.len())?;
     array.iter().map(item).collect()
@@ -297,6 +303,7 @@ mod tests {
         assert_eq!(config.ca_bundle, Some(PathBuf::from("/home/me/corp-ca.pem")));
         assert_eq!(config.https_proxy.unwrap().expose(), "http://proxy:3128");
         assert_eq!(config.no_proxy.as_deref(), Some("localhost,.corp.example"));
+        assert_eq!(config.notify, ["notify-send"]);
         assert_eq!(config.settings.max_session_age, Some(Duration::from_secs(30 * 86_400)));
     }
 

@@ -18,6 +18,7 @@ pub mod clock;
 mod detached;
 pub mod folder;
 pub mod home;
+pub mod notification;
 pub mod process;
 pub mod random;
 pub mod service;

@@ -100,7 +100,8 @@ impl Load {
                 | Action::Login(_)
                 | Action::AbandonLogin(_)
                 | Action::Verify(_)
-                | Action::RememberLogins(..) => {}
+                | Action::RememberLogins(..)
+                | Action::Notify(_) => {}
             }
         }
         std::hint::black_box((self.broker.next_wake(), self.broker.is_active()));

@@ -295,10 +295,15 @@ fn a_registration_is_used_while_it_is_valid() {
 #[test]
 fn a_turn_waits_for_a_login_made_elsewhere() {
     let agent = signed_out();
+    let notify = agent.home.script("notify", "#!/bin/sh\necho \"$1: $2\" >> \"$HOME/notices\"\n");
+    agent.write_settings(&format!("notify = [{:?}]\n", notify.display().to_string()));
+    let notices = || fs::read_to_string(agent.home.path().join("notices")).unwrap_or_default();
     let mut command = agent.home.command(AGENTCTL);
     command.args(["export", "--wait", "60", "--profile", "dev-sso"]);
     let waiting = Running::start(command);
     eventually("it waits", LIMIT, || waiting.stderr().contains("waiting for a login").then_some(()));
+    let told = "AWS: a login to corp is waited for: agentctl login --sso-session corp\n";
+    eventually("a person is told", LIMIT, || (notices() == told).then_some(()));
     let line = agent.ctl(&["statusline", "--profile", "dev-sso"]).expect_success().stdout;
     assert_eq!(line, "aws dev-sso: login needed: agentctl login --profile dev-sso\n");
     let login = login(&agent, &["--device", "--profile", "dev-sso"]);
@@ -306,6 +311,8 @@ fn a_turn_waits_for_a_login_made_elsewhere() {
     let code = &agent.fake.pending_logins()[0].code;
     let lines = agent.ctl(&["statusline", "--profile", "dev-sso"]).expect_success().stdout;
     assert!(lines.contains(&format!(", code {code}\n{url}\n")), "{lines}");
+    let told = format!("{told}Sign in to AWS (corp): code {code}: {url}\n");
+    eventually("and of the page, once each", LIMIT, || (notices() == told).then_some(()));
     let table = agent.ctl(&["status"]).expect_success().stdout;
     assert!(table.contains(&format!(", code {code}: ")), "{table}");
     agent.fake.answer_login(code, true);

@@ -106,7 +106,11 @@ impl Bed {
                     self.open.push(*fetch);
                 }
                 Action::Answer(waiter, answer) => self.answered(waiter, &answer),
-                Action::Login(_) | Action::AbandonLogin(_) | Action::Verify(_) | Action::RememberLogins(..) => {
+                Action::Login(_)
+                | Action::AbandonLogin(_)
+                | Action::Verify(_)
+                | Action::RememberLogins(..)
+                | Action::Notify(_) => {
                     self.fail("nobody asked for a login".to_owned());
                 }
             }

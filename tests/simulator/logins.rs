@@ -196,6 +196,7 @@ impl Sim {
                 }
                 Action::AbandonLogin(attempt) => drop(self.attempts.remove(&attempt)),
                 Action::RememberLogins(key, history) => drop(self.remembered.insert(key, history)),
+                Action::Notify(_) => {}
                 Action::Answer(..) => panic!("nobody asks for credentials here"),
             }
         }

@@ -60,8 +60,12 @@ impl Broker {
         if self.settings == settings {
             return;
         }
+        let newly_limited = self.settings.max_session_age.is_none() && settings.max_session_age.is_some();
         self.settings = settings;
         self.changed();
+        if newly_limited {
+            self.remember_ages();
+        }
         self.refuse_unserved();
         self.apply_keep(now);
         self.settle_all(now);

@@ -55,6 +55,8 @@ pub(super) struct Logins {
 struct Account {
     history: History,
     attempt: Option<Attempt>,
+    /// A person was told that a login is needed.
+    told: bool,
     /// A login of ours brought a token, and nobody knows yet whether it works.
     unproven: bool,
 }

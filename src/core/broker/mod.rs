@@ -38,7 +38,7 @@ use std::time::Duration;
 use super::classify::Verdict;
 use super::credential::Credential;
 use super::failure::Failure;
-use super::login::{AttemptId, Ending, History, LoginDemand, LoginId, Shown};
+use super::login::{AttemptId, Ending, History, LoginDemand, LoginId, Notice, Shown};
 use super::node::{FlightId, NodeId};
 use super::nodes::Nodes;
 use super::portal::{Portal, PortalKey, Service};
@@ -126,6 +126,8 @@ pub enum Event {
     NetworkChanged,
     /// A client asks for a login; [`Broker::login_view`] says how that stands.
     Login(LoginDemand),
+    /// A client waits for somebody to log in to this profile's session.
+    LoginAwaited(ProfileRef),
     /// The URL of a login that was begun is there.
     LoginShown(AttemptId, Shown),
     /// A login that was begun is over. Each [`Action::Login`] is followed by exactly one, unless it is abandoned.
@@ -191,6 +193,8 @@ pub enum Action {
     Verify(Verify),
     /// Keep this for the next agent, under this key.
     RememberLogins(String, History),
+    /// Tell a person, where that is wanted.
+    Notify(Notice),
     /// Answer this waiter. Sent exactly once for each.
     Answer(WaiterId, Answer),
 }
@@ -309,6 +313,7 @@ impl Broker {
             Event::Settings(settings) => self.apply_settings(settings, now),
             Event::NetworkChanged => self.network_changed(now),
             Event::Login(demand) => self.login(demand, now),
+            Event::LoginAwaited(profile) => self.login_awaited(&profile),
             Event::LoginShown(attempt, shown) => self.login_shown(attempt, shown, now),
             Event::LoginEnded(attempt, ending) => self.login_ended(attempt, ending, now),
             Event::Verified(login, result) => self.verified(login, result, now),

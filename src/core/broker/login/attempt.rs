@@ -7,10 +7,11 @@ use super::{Entry, Stage, key};
 use crate::core::broker::{Action, Broker};
 use crate::core::credential::{Credential, SsoToken};
 use crate::core::failure::{Failure, FailureClass};
-use crate::core::login::{AttemptId, Ending, History, LoginId, LoginState, Shown, Strike};
+use crate::core::login::{AttemptId, Ending, History, LoginId, LoginState, Notice, Shown, Strike, Target};
 use crate::core::node::NodeId;
 use crate::core::source::{Chain, SsoSession};
 use crate::core::time::Moment;
+use crate::core::waiters::ProfileRef;
 
 impl Broker {
     pub(super) fn remember(&mut self, session: &SsoSession, history: Option<History>) {
@@ -34,16 +35,28 @@ impl Broker {
         let Some(chain) = self.attempt(attempt) else { return };
         let account = self.account(&chain);
         let Some(attempt) = &mut account.attempt else { return };
-        attempt.shown = Some(shown);
-        account.history.opened(attempt.terminal, now.wall);
-        let history = account.history.clone();
-        if let Some(session) = chain.session() {
-            self.remember(session, Some(history));
+        attempt.shown = Some(shown.clone());
+        let terminal = attempt.terminal;
+        account.history.opened(terminal, now.wall);
+        account.told = true;
+        self.remember_account(&chain);
+        if let Some(session) = chain.session().filter(|_| !terminal) {
+            self.actions.push(Action::Notify(Notice { session: session.id(), shown: Some(shown) }));
         }
         for id in self.waiting_for(&chain) {
             self.with_entry(id, |_| {});
         }
         self.changed();
+    }
+
+    /// Told once, until somebody has logged in. Where a login waits already, its page was told.
+    pub(in crate::core::broker) fn login_awaited(&mut self, profile: &ProfileRef) {
+        let Ok(chain) = self.session_of(&Target::Profile(profile.clone())) else { return };
+        let account = self.account(&chain);
+        let told = std::mem::replace(&mut account.told, true);
+        if let Some(session) = chain.session().filter(|_| !told) {
+            self.actions.push(Action::Notify(Notice { session: session.id(), shown: None }));
+        }
     }
 
     pub(in crate::core::broker) fn login_ended(&mut self, attempt: AttemptId, ending: Ending, now: Moment) {
@@ -75,7 +88,7 @@ impl Broker {
             account.history.breaker().strike(strike, why, now.fraction(BREAKER_SALT), now.wall);
         }
         if let Ending::Signed(token) = &ending {
-            account.unproven = true;
+            (account.unproven, account.told) = (true, false);
             account.history.set_began(Some(token.obtained_at));
         }
         let history = account.history.clone();
@@ -116,11 +129,20 @@ impl Broker {
         self.settle_with_dependents(id, now);
     }
 
+    /// A limit of sessions' ages outlives this process.
+    pub(in crate::core::broker) fn remember_ages(&mut self) {
+        let aged = self.logins.accounts.iter().filter(|(_, account)| account.history.began().is_some());
+        let chains: Vec<_> = aged.map(|(chain, _)| chain.clone()).collect();
+        chains.iter().for_each(|chain| self.remember_account(chain));
+    }
+
     /// Somebody signed out: the next token begins another session.
     pub(in crate::core::broker) fn session_ended(&mut self, chain: &Chain) {
+        let limited = self.settings.max_session_age.is_some();
         let history = &mut self.account(chain).history;
-        if history.began().is_some() {
-            history.set_began(None);
+        let known = history.began().is_some();
+        history.set_began(None);
+        if known && limited {
             self.remember_account(chain);
         }
     }
@@ -131,11 +153,17 @@ impl Broker {
         let Some(chain) = self.nodes.get(id).map(|n| n.chain.clone()) else { return };
         let Some(session) = chain.session().cloned() else { return };
         let server_now = self.clock.now(now);
+        let limited = self.settings.max_session_age.is_some();
         let account = self.account(&chain);
-        let before = account.history.clone();
+        let mut before = account.history.clone();
+        account.told = false;
         account.history.token_came(token);
         if ended || account.history.began().is_none() {
             account.history.set_began(Some(token.obtained_at));
+        }
+        if !limited {
+            // Not worth a write where no limit asks for it.
+            before.set_began(account.history.began());
         }
         let superseded = if token.expires_at > server_now { account.attempt.take() } else { None };
         if superseded.is_some() {

@@ -8,7 +8,7 @@ use crate::core::broker::{Action, Broker, Demand, Event, Fetch, LoginCall, Outco
 use crate::core::classify::Verdict;
 use crate::core::credential::{Credential, RefreshGrant, RoleCredentials, SsoToken};
 use crate::core::failure::{Failure, FailureClass};
-use crate::core::login::History;
+use crate::core::login::{History, Notice};
 use crate::core::node::NodeId;
 use crate::core::session::TokenFile;
 use crate::core::settings::Settings;
@@ -42,6 +42,7 @@ pub(super) struct Bench {
     pub(super) logins: Vec<LoginCall>,
     /// Tokens that are to be tried.
     pub(super) verifications: Vec<Verify>,
+    pub(super) notices: Vec<Notice>,
     /// What the next agent will know.
     pub(super) remembered: BTreeMap<String, History>,
     waiters: u64,
@@ -129,6 +130,7 @@ impl Bench {
             home,
             logins: Vec::new(),
             verifications: Vec::new(),
+            notices: Vec::new(),
             remembered: BTreeMap::new(),
             waiters: 0,
             serial: 0,
@@ -159,6 +161,7 @@ impl Bench {
                 Action::Login(call) => self.logins.push(*call),
                 Action::AbandonLogin(attempt) => self.logins.retain(|call| call.attempt != attempt),
                 Action::Verify(verify) => self.verifications.push(verify),
+                Action::Notify(notice) => self.notices.push(notice),
                 Action::RememberLogins(key, history) => drop(self.remembered.insert(key, history)),
             }
         }

@@ -453,3 +453,32 @@ fn a_way_that_is_shut_is_no_strike() {
     let refused = b.person();
     assert_eq!(b.state(refused), LoginState::Refused);
 }
+
+#[test]
+fn a_person_is_told_once_of_a_login_that_is_needed() {
+    let mut b = signed_out();
+    let profile = b.profile("dev");
+    for _ in 0..3 {
+        b.step(Event::LoginAwaited(profile.clone()));
+    }
+    assert_eq!(b.notices.len(), 1);
+    assert!(b.notices[0].shown.is_none() && b.notices[0].session == "corp");
+    b.hook();
+    b.shows();
+    b.step(Event::LoginAwaited(profile.clone()));
+    assert!(b.notices.len() == 2 && b.notices[1].shown.is_some(), "the page itself is news: {:?}", b.notices);
+    b.sign_in("new");
+    b.file_changed(TokenFile::Absent);
+    b.advance(seconds(3));
+    b.file_changed(TokenFile::Absent);
+    b.step(Event::LoginAwaited(profile));
+    assert_eq!(b.notices.len(), 3, "another time");
+}
+
+#[test]
+fn who_sits_at_a_terminal_needs_no_notice() {
+    let mut b = signed_out();
+    b.person();
+    b.shows();
+    assert!(b.notices.is_empty());
+}
