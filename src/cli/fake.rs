@@ -171,8 +171,14 @@ impl Fake {
     pub(super) fn run_args(&self, args: &[&str]) -> End {
         let args: Vec<OsString> = args.iter().map(OsString::from).collect();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let mut out =
-            Output { stdout: &mut stdout, stderr: &mut stderr, screen: self.screen, quiet: false, verbose: false };
+        let mut out = Output {
+            stdout: &mut stdout,
+            stderr: &mut stderr,
+            screen: self.screen,
+            quiet: false,
+            verbose: false,
+            in_progress: false,
+        };
         let code = super::run(&args, &mut out, |cli, out| {
             super::dispatch(&Context { named: cli.profile.as_deref(), ..self.context() }, out, &cli.verb)
         });

@@ -52,6 +52,9 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Login) -> Result<(), 
             shown = true;
             asked.show(ctx, out, &login, &url, args.no_browser);
         }
+        if shown {
+            asked.wait_on(ctx, out, &login);
+        }
         if ctx.clock.tick().since(began) >= limit {
             return Err(asked.still_pending(&login));
         }
@@ -114,6 +117,15 @@ impl Asked {
         }
         if opens && let Err(why) = ctx.launcher.browse(url) {
             out.line(&format!("No browser was opened ({why}): go to the address yourself."));
+        }
+    }
+
+    fn wait_on(&self, ctx: &Context<'_>, out: &mut Output<'_>, login: &LoginDocument) {
+        match login.expires_at.map(|end| end.since(ctx.clock.wall())) {
+            Some(left) if login.url.is_some() => {
+                out.progress(&format!("waiting for an answer in the browser, {} left", render::span(left)));
+            }
+            _ => out.progress("signed in; seeing whether it works"),
         }
     }
 
@@ -208,6 +220,23 @@ mod tests {
         assert!(lines[4].starts_with("signed in: 'dev' has credentials until "), "{lines:?}");
         assert_eq!(*fake.opened.borrow(), ["https://device.example/?c=ABCD-EFGH"]);
         assert_eq!(fake.targets()[1], "GET /v1/logins/7?after=1&wait=1500");
+    }
+
+    #[test]
+    fn a_terminal_shows_how_long_is_left_and_then_the_end() {
+        let mut fake = Fake::new();
+        (fake.screen.stderr_is_terminal, fake.screen.progress) = (true, true);
+        fake.answers(200, &pending(true)).answers(200, &pending(true)).answers(200, &document(3, "pending", ""));
+        fake.answers(200, &done(4));
+        let end = fake.run("login --profile dev");
+        let over: Vec<_> = end.stderr.split("\r\x1b[K").collect();
+        assert_eq!(over.len(), 5, "{over:?}");
+        assert!(
+            over[1].starts_with("waiting for an answer in the browser, ") && over[1].ends_with(" left"),
+            "{over:?}"
+        );
+        assert_eq!(over[3], "signed in; seeing whether it works");
+        assert!(over[4].starts_with("signed in: 'dev' has credentials until "), "{over:?}");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use crate::core::time::Timestamp;
 
 /// The columns that are assumed on a terminal that does not tell.
 const DEFAULT_COLUMNS: usize = 80;
+/// To the beginning of the line, which is emptied (ECMA-48 EL).
+const OVER: &str = "\r\x1b[K";
 /// Narrower than this, no layout makes sense.
 const MIN_COLUMNS: usize = 20;
 
@@ -26,6 +28,8 @@ pub struct Screen {
     pub lines: Option<usize>,
     /// Whether colours may be used on stdout.
     pub colour: bool,
+    /// Whether a line on stderr may be written over.
+    pub progress: bool,
     /// Whether `columns` was named by the user and does not follow the terminal.
     pub fixed: bool,
 }
@@ -43,6 +47,7 @@ impl Screen {
             columns: named,
             lines: None,
             colour: tty && vars.get("NO_COLOR").is_none() && vars.get("TERM") != Some("dumb"),
+            progress: start.stderr_is_terminal && vars.get("TERM") != Some("dumb"),
             fixed: named.is_some(),
         };
         screen.measure();
@@ -79,6 +84,8 @@ pub struct Output<'a> {
     pub quiet: bool,
     /// `-v`: diagnostics.
     pub verbose: bool,
+    /// A line of progress stands on stderr.
+    pub in_progress: bool,
 }
 
 impl Output<'_> {
@@ -113,9 +120,19 @@ impl Output<'_> {
         }
     }
 
+    /// How it goes, on a line of a terminal that the next line takes.
+    pub fn progress(&mut self, text: &str) {
+        if self.screen.progress && !self.quiet {
+            self.in_progress = true;
+            let _ = self.stderr.write_all(format!("{OVER}{text}").as_bytes());
+            let _ = self.stderr.flush();
+        }
+    }
+
     /// One line on stderr. That stderr is gone is no reason to fail.
     pub fn line(&mut self, text: &str) {
-        let _ = self.stderr.write_all(format!("{text}\n").as_bytes());
+        let over = if std::mem::take(&mut self.in_progress) { OVER } else { "" };
+        let _ = self.stderr.write_all(format!("{over}{text}\n").as_bytes());
     }
 }
 

@@ -171,8 +171,14 @@ mod tests {
         let Ok(Request::Run(cli)) = args::parse(&words, false) else { panic!() };
         let Verb::Status(status) = &cli.verb else { panic!() };
         let (mut reader, mut stderr) = (Reader { seen: Vec::new(), writes }, Vec::new());
-        let mut out =
-            Output { stdout: &mut reader, stderr: &mut stderr, screen: fake.screen, quiet: false, verbose: false };
+        let mut out = Output {
+            stdout: &mut reader,
+            stderr: &mut stderr,
+            screen: fake.screen,
+            quiet: false,
+            verbose: false,
+            in_progress: false,
+        };
         let end = super::super::status::run(&fake.context(), &mut out, status);
         assert_eq!(end, Err(Problem::Closed));
         (reader.seen, String::from_utf8(stderr).unwrap())

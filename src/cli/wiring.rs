@@ -18,7 +18,8 @@ use crate::platform::{clock, process};
 
 /// Runs `agentctl` on these streams and returns its exit code.
 pub fn main(start: &Invocation, stdout: &mut dyn Write, stderr: &mut dyn Write) -> u8 {
-    let mut out = Output { stdout, stderr, screen: Screen::of(start), quiet: false, verbose: false };
+    let mut out =
+        Output { stdout, stderr, screen: Screen::of(start), quiet: false, verbose: false, in_progress: false };
     super::run(&start.args, &mut out, |cli, out| act(start, cli, out))
 }
 

@@ -34,7 +34,9 @@ impl Transcript<'_> {
 
     /// Without what is different in every run.
     fn plain(&self, said: &str) -> String {
-        let mut text = codes(&said.replace('\r', ""));
+        // What a terminal shows in the end of a line that was written over.
+        let lines = said.split('\n').map(|line| line.rsplit("\r\u{1b}[K").next().unwrap_or_default());
+        let mut text = codes(&lines.collect::<Vec<_>>().join("\n").replace('\r', ""));
         text = masked(&text, "127.0.0.1:", |c| c.is_ascii_digit(), "PORT");
         text = masked(&text, "/authorize?", |c| !c.is_whitespace(), "...");
         text = masked(&text, ", pid ", |c| c.is_ascii_digit(), "PID");
