@@ -1,5 +1,5 @@
 //! The main job in half a minute, on an embedded fake AWS and a temporary home: real `agentd`, real `agentctl`,
-//! credentials that live 20 seconds, and an outage.
+//! credentials that live 20 seconds, an outage, and a login.
 //!
 //! ```text
 //! cargo run --example demo
@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use support::clock;
-use support::fake_aws::{FakeAws, Operation, Rotation, SsoSession};
+use support::fake_aws::{FakeAws, Operation, Person, Rotation, SsoSession};
 use support::home::TestHome;
 use support::process;
 
@@ -29,6 +29,7 @@ fn main() {
     stage.first_credentials();
     stage.renewal();
     stage.outage();
+    stage.login();
     stage.status();
     stage.say("");
     stage.say("That was the main job: ask once, and what you hold never lapses.");
@@ -114,11 +115,32 @@ impl Stage {
         self.watch(Duration::from_secs(6));
     }
 
+    fn login(&self) {
+        self.title("Somebody signs out: agentctl logout");
+        self.show(&["logout", "--profile", "dev-sso"], 0);
+        self.say("and what a client is told then:");
+        self.show(&["credential-process", "--profile", "dev-sso"], 10);
+        self.title("agentctl login (here the fake AWS says yes at once, and no browser is opened)");
+        self.fake.set_person(Person::Approves);
+        self.show(&["login", "--device", "--no-browser", "--profile", "dev-sso"], 0);
+        let again = self.ask();
+        self.say(&format!("    served again: key ...{}, {} s of life", again.key, again.left));
+    }
+
+    /// Straight to the terminal.
+    fn show(&self, arguments: &[&str], code: i32) {
+        let shown = self.agentctl_command(arguments).status();
+        assert!(
+            shown.is_ok_and(|s| s.code() == Some(code)),
+            "agentctl {} did not end with {code}",
+            arguments.join(" ")
+        );
+    }
+
     fn status(&self) {
         self.title("agentctl status");
         // Straight to the terminal, whose width it heeds.
-        let shown = self.agentctl_command(&["status"]).status();
-        assert!(shown.is_ok_and(|s| s.success()), "agentctl status failed");
+        self.show(&["status"], 0);
         self.say(&format!("\ncalls to AWS in all: {}", self.calls()));
     }
 

@@ -39,12 +39,28 @@ fn openings(home: &TestHome) -> usize {
 
 #[test]
 fn valid_credentials_and_a_failing_check_of_claude_codes_own_open_no_browser() {
+    failing_check(3, Duration::ZERO);
+}
+
+#[test]
+#[ignore = "soak: 10 starts within 5 minutes"]
+fn ten_starts_within_five_minutes_open_no_browser() {
+    failing_check(10, Duration::from_secs(30));
+}
+
+fn failing_check(starts: usize, apart: Duration) {
     let (fake, session, home, agent) = claude_home();
     home.seed_token("corp", &fake.sign_in(session));
     fake.inject(Fault::unavailable().on(Operation::GetCallerIdentity));
-    for start in 0..3 {
+    for start in 0..starts {
         assert_eq!(claude::one_turn(&home).expect_success().stdout.trim(), "pong", "{start}: {}", agent.said());
+        std::thread::sleep(apart);
     }
+    println!(
+        "{starts} starts, {} runs of the hook, {} openings",
+        agent.said().matches("already signed in").count(),
+        openings(&home)
+    );
     assert!(agent.said().contains("already signed in"), "the hook did run: {}", agent.said());
     assert_eq!((openings(&home), fake.count(Operation::RegisterClient)), (0, 0));
     agent.assert_no_secret_leaked(&fake, &home);
