@@ -60,6 +60,8 @@ mod unix {
         let documents = Pairs::measure(pairs, ask, baseline);
         documents.report("credential-process, warm, against /bin/true");
         Pairs::measure(pairs, || client(&home, &["--version"]), baseline).report("--version, against /bin/true");
+        let line = || client(&home, &["statusline", "--profile", "dev-sso"]);
+        Pairs::measure(pairs, line, baseline).report("statusline, against /bin/true");
         exchanges(&socket, pairs);
         let aws = std::env::var("AWS_CLI").ok();
         if let Some(aws) = &aws {

@@ -347,3 +347,33 @@ fn nobody_answers_in_ci() {
     assert!(finished.stderr.contains("nobody answers one in CI"), "{}", finished.stderr);
     assert!(opened(&agent).is_empty());
 }
+
+#[test]
+#[ignore = "soak: three minutes, as long as Claude Code's hook lives"]
+fn twenty_over_a_minute_and_clients_that_are_ended_are_one_address_and_one_opening() {
+    let agent = signed_out();
+    let began = crate::support::clock::instant();
+    let until = |second| std::thread::sleep(Duration::from_secs(second).saturating_sub(began.elapsed()));
+    let hook = || login(&agent, &["--device", "--profile", "dev-sso"]);
+    let (killed, terminated) = (hook(), hook());
+    let url = shown(&killed);
+    until(5);
+    drop(killed); // SIGKILL
+    let mut joined = Vec::new();
+    for second in 0..20 {
+        until(5 + 3 * second);
+        joined.push(hook());
+    }
+    until(170);
+    terminated.terminate();
+    terminated.finish(LIMIT);
+    let next = hook();
+    assert_eq!(shown(&next), url);
+    assert!(joined.iter().all(|login| shown(login) == url));
+    let code = &agent.fake.pending_logins()[0].code;
+    assert!(agent.fake.answer_login(code, true));
+    let codes: Vec<i32> = joined.into_iter().map(|login| end(&agent, login).code()).collect();
+    assert!(codes.iter().all(|code| *code == 0), "{codes:?}");
+    end(&agent, next).expect_success();
+    assert_eq!((opened(&agent), agent.fake.count(Operation::StartDeviceAuthorization)), (vec![url], 1));
+}

@@ -10,7 +10,7 @@ use super::{ACCOUNT, ROLE, claude, clients, fake};
 use crate::support::clock::eventually;
 use crate::support::fake_aws::{FakeAws, Fault, Operation, Person, SessionId};
 use crate::support::home::TestHome;
-use crate::support::process::run;
+use crate::support::process::{Running, run};
 
 /// A home whose Claude Code has both hooks at the agent, with a browser that writes down what it is to open. `dev-sso` is
 /// signed out.
@@ -141,4 +141,67 @@ fn after_a_logout_the_aws_cli_is_logged_out_too() {
     assert!(!refused.status.success(), "{}", refused.stdout);
     assert!(refused.stderr.contains("Error loading SSO Token"), "{}", refused.stderr);
     assert_eq!(fake.succeeded(Operation::Logout), 1);
+}
+
+/// AWS's own addresses, led to the fake: for tools whose endpoints cannot be set. They trust the proxy's certificate.
+fn behind_rewriting_proxy(fake: &FakeAws, home: &mut TestHome) -> Running {
+    let [certificate, key] = ["proxy.pem", "proxy.key"].map(|name| home.path().join(name));
+    let mut openssl = home.command("openssl");
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=rewriting proxy"]);
+    openssl.args(["-addext", "subjectAltName=DNS:*.eu-west-1.amazonaws.com,DNS:*.sso.eu-west-1.amazonaws.com"]);
+    openssl.arg("-out").arg(&certificate).arg("-keyout").arg(&key);
+    run(openssl, clients::LIMIT).expect_success();
+    let server = fake.url().replace("http://", "");
+    let mut command = clients::python(home, "rewriting_proxy.py", &[&server]);
+    command.arg(&certificate).arg(&key);
+    let proxy = Running::start(command);
+    let port = proxy.until_stdout("its port", clients::LIMIT, |said| said.trim().parse::<u16>().ok());
+    for name in ["HTTPS_PROXY", "https_proxy"] {
+        home.set(name, format!("http://127.0.0.1:{port}"));
+    }
+    home.set("AWS_CA_BUNDLE", certificate);
+    proxy
+}
+
+#[test]
+#[ignore = "wants AWS CLI 2 (AWS_CLI_2, else /usr/bin/aws) and openssl"]
+fn aws_cli_2_uses_and_refreshes_what_both_flows_wrote() {
+    let aws = std::env::var("AWS_CLI_2").unwrap_or_else(|_| "/usr/bin/aws".to_owned());
+    if !std::path::Path::new(&aws).exists() {
+        eprintln!("not run: there is no AWS CLI 2 at {aws}");
+        return;
+    }
+    for flow in ["--device", "--pkce"] {
+        let (fake, _, mut home, agent) = claude_home();
+        fake.set_person(Person::Approves);
+        let browser = home.script("following", "#!/bin/sh\ncurl --silent --location --output /dev/null \"$1\"\n");
+        home.set("BROWSER", browser);
+        let agentctl = |home: &TestHome, line: &str| {
+            let mut command = home.command("sh");
+            command.args(["-c", &agent.command_line(line)]);
+            run(command, clients::LIMIT)
+        };
+        agentctl(&home, &format!("login {flow} --profile dev-sso")).expect_success();
+        assert_eq!(fake.count(Operation::CreateToken), 1, "the login's own");
+        let _proxy = behind_rewriting_proxy(&fake, &mut home);
+        let cli = || {
+            let mut command = home.command(&aws);
+            command.args(["sts", "get-caller-identity", "--profile", "dev-sso", "--region", "eu-west-1"]);
+            run(command, clients::LIMIT)
+        };
+        cli().expect_success();
+        assert_eq!(fake.count(Operation::CreateToken), 1, "{flow}: the token is used");
+        let path = home.token_file("corp");
+        let mut token: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        token["expiresAt"] = json!("2020-01-01T00:00:00Z");
+        fs::write(&path, token.to_string()).unwrap();
+        // The CLI keeps what it fetched before.
+        fs::remove_dir_all(home.path().join(".aws/cli")).unwrap();
+        cli().expect_success();
+        assert_eq!(fake.succeeded(Operation::CreateToken), 2, "{flow}: with the login's registration");
+        assert!(home.path().join(".aws/cli/cache").read_dir().is_ok_and(|mut kept| kept.next().is_some()));
+        agentctl(&home, "logout --profile dev-sso").expect_success();
+        let refused = cli();
+        assert!(!refused.status.success() && refused.stderr.contains("Token"), "{flow}: {}", refused.stderr);
+    }
 }
