@@ -18,7 +18,7 @@ use crate::core::classify::Verdict;
 use crate::core::credential::SsoToken;
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::login::{AttemptId, Bar, Flow, History, LoginDemand, LoginId, LoginState, LoginView, Shown, Target};
-use crate::core::node::NodeId;
+use crate::core::node::{Node, NodeId};
 use crate::core::session::{self, Refusal};
 use crate::core::source::{Chain, SsoSession, World};
 use crate::core::status::{LoginPause, LoginStatus};
@@ -210,6 +210,11 @@ impl Broker {
         let account = self.logins.accounts.get(chain)?;
         let Bar { failure, until } = account.history.may_open(chain.session()?, false, now.wall).err()?;
         Some(LoginPause { until, failure })
+    }
+
+    /// The same for whatever lives on a session.
+    pub(super) fn pause_of_logins(&self, node: &Node, now: Moment) -> Option<LoginPause> {
+        self.login_pause(&sessions::root(&node.chain)?, now)
     }
 
     pub(super) fn login(&mut self, demand: LoginDemand, now: Moment) {

@@ -8,7 +8,7 @@ use crate::core::portal::{Asker, Gate, Service};
 use crate::core::schedule;
 use crate::core::session;
 use crate::core::time::{Moment, Tick, Timestamp};
-use crate::core::waiters::{Answer, Fate, Offer};
+use crate::core::waiters::{Answer, Fate, Offer, Refusal};
 
 /// What an entry is doing about its credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -391,7 +391,7 @@ impl Broker {
         let (mut answers, mut next) = (Vec::new(), None::<Tick>);
         for (waiter, request) in &node.waiters {
             match request.fate(&offer, now.tick) {
-                Fate::Answer(answer) => answers.push((*waiter, answer)),
+                Fate::Answer(answer) => answers.push((*waiter, self.with_pause(answer, node, now))),
                 Fate::Wait(at) => next = Some(next.map_or(at, |n| n.min(at))),
             }
         }
@@ -459,5 +459,20 @@ fn offer<'a>(node: &'a Node, standing: Standing<'a>, tick: Tick, server_now: Tim
         pursued_since: node.pursued_since.unwrap_or(tick),
         renewed_at: node.renewed_at,
         failed: node.trouble.as_ref().map(|t| (&t.failure, t.attempted_at)),
+    }
+}
+
+impl Broker {
+    /// Who is refused for want of a login also learns why none is begun.
+    fn with_pause(&self, answer: Answer, node: &Node, now: Moment) -> Answer {
+        let refusal = match answer {
+            Answer::Refused(refusal) if refusal.failure.class == FailureClass::NeedsLogin => refusal,
+            other => return other,
+        };
+        let Some(pause) = self.pause_of_logins(node, now) else { return Answer::Refused(refusal) };
+        let until = pause.until.map_or_else(String::new, |at| format!(" until {at}"));
+        let message = format!("{} (logins are paused{until}: {})", refusal.failure.message, pause.failure.message);
+        let failure = Failure::new(FailureClass::NeedsLogin, message, &pause.failure.fix);
+        Answer::Refused(Refusal { failure, ..refusal })
     }
 }

@@ -42,7 +42,7 @@ impl Broker {
     }
 }
 
-fn root(chain: &Chain) -> Option<Chain> {
+pub(super) fn root(chain: &Chain) -> Option<Chain> {
     let session = chain.session()?;
     Some(Chain::root(Arc::clone(chain.world()), Link::SsoSession(session.clone())))
 }

@@ -397,6 +397,13 @@ fn logins_in_vain_are_paused_until_something_changes() {
     assert!(view.retry_at.is_some_and(|at| at >= b.now.wall.plus(minutes(9))), "{view:?}");
     let pause = b.session_status().login_pause.unwrap();
     assert!(pause.failure.message.contains("the bearer header"), "{pause:?}");
+    let waiter = b.ask("dev");
+    let refusal = b.refusal(waiter);
+    assert_eq!(refusal.class, FailureClass::NeedsLogin, "for the machine it stays that");
+    assert!(
+        refusal.message.contains("logins are paused until ") && refusal.fix.contains("agentctl reset"),
+        "{refusal:?}"
+    );
     let forced = b.demand_login(Target::Profile(b.profile("dev")), |d| (d.force, d.terminal) = (true, true));
     assert_eq!((b.state(forced), b.logins.len()), (LoginState::Pending, 1), "a person may insist");
     b.ends(Ending::Unanswered);
