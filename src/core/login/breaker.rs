@@ -90,9 +90,11 @@ impl Breaker {
         self.works_since = Some(now);
     }
 
-    /// Something changed that may have been the cause: one login may be tried.
-    pub fn half_open(&mut self) {
-        self.half_open |= self.open.take().is_some();
+    /// Something changed that may have been the cause: one login may be tried. Whether that is news.
+    pub fn half_open(&mut self) -> bool {
+        let was_open = self.open.take().is_some();
+        self.half_open |= was_open;
+        was_open
     }
 }
 
@@ -177,11 +179,11 @@ mod tests {
     #[test]
     fn a_change_half_opens_it_and_one_strike_opens_it_again() {
         let mut breaker = Breaker::default();
-        breaker.half_open();
+        assert!(!breaker.half_open());
         breaker.strike(Strike::Hollow, &why(), 0.0, NOW);
         assert_eq!(breaker.open(NOW), None, "a closed one is not half-opened");
         breaker.strike(Strike::Hollow, &why(), 0.0, NOW);
-        breaker.half_open();
+        assert!(breaker.half_open());
         assert_eq!(breaker.open(NOW), None);
         breaker.strike(Strike::Failed, &why(), 0.0, NOW);
         assert_eq!(open_for(&breaker, NOW), Some(minutes(30)));

@@ -33,10 +33,8 @@ impl Broker {
 
     /// What kept logins from working may be over: the next demand may try one.
     pub(in crate::core::broker) fn half_open(&mut self, chain: &Chain) {
-        let Some(account) = self.logins.accounts.get_mut(chain) else { return };
-        let before = account.history.clone();
-        account.history.breaker().half_open();
-        if account.history != before {
+        let account = self.logins.accounts.get_mut(chain);
+        if account.is_some_and(|account| account.history.breaker().half_open()) {
             self.remember_account(chain);
             self.changed();
         }
