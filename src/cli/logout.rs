@@ -22,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(45);
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Logout) -> Result<(), Problem> {
     let reply = ask(ctx, out, args)?;
     let document: LogoutDocument = call::read(&reply)?;
+    if document.sessions.is_empty() {
+        out.tell("the AWS config names no SSO session");
+    }
     let mut first = None;
     for session in document.sessions {
         match (session.error, session.was_signed_in) {
@@ -90,6 +93,9 @@ mod tests {
         let targets = ["POST /v1/logout", "POST /v1/sessions/lab/logout", "POST /v1/profiles/dev/logout"];
         assert_eq!(fake.targets(), targets);
         assert_eq!(fake.run("logout --all --sso-session lab").code, 2);
+        fake.answers(200, r#"{"sessions":[]}"#);
+        let end = fake.run("logout --all");
+        assert_eq!((end.code, end.stderr.as_str()), (0, "the AWS config names no SSO session\n"));
     }
 
     #[test]
