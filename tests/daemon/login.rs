@@ -210,6 +210,12 @@ fn twenty_at_once_are_one_address_and_one_opening() {
     assert_eq!((agent.fake.count(Operation::StartDeviceAuthorization), agent.roles()), (1, 1));
 }
 
+fn kill(pid: &str) -> std::process::Command {
+    let mut command = std::process::Command::new("kill");
+    command.args(["-KILL", pid]);
+    command
+}
+
 #[test]
 fn a_login_outlives_its_client_and_not_its_agent() {
     let agent = signed_out();
@@ -224,7 +230,8 @@ fn a_login_outlives_its_client_and_not_its_agent() {
     assert_eq!(shown(&second), url, "the same page");
     assert!(second.stderr().contains("is pending already"), "{}", second.stderr());
     assert_eq!(opened(&agent).len(), 1);
-    agent.ctl(&["daemon", "restart"]).expect_success();
+    let pid = agent.status()["agent"]["pid"].as_u64().unwrap().to_string();
+    crate::support::process::run(kill(&pid), LIMIT).expect_success();
     let finished = end(&agent, second);
     assert_eq!(finished.code(), NEEDS_LOGIN);
     assert!(finished.stderr.contains("the agent ended meanwhile, and the login with it"), "{}", finished.stderr);
@@ -376,4 +383,18 @@ fn twenty_over_a_minute_and_clients_that_are_ended_are_one_address_and_one_openi
     assert!(codes.iter().all(|code| *code == 0), "{codes:?}");
     end(&agent, next).expect_success();
     assert_eq!((opened(&agent), agent.fake.count(Operation::StartDeviceAuthorization)), (vec![url], 1));
+}
+
+#[test]
+#[ignore = "soak: ten minutes, as long as a browser is waited for"]
+fn a_browser_that_never_comes_back_is_a_login_that_nobody_answered() {
+    let agent = signed_out();
+    let login = login(&agent, &["--pkce", "--profile", "dev-sso", "--timeout", "11m"]);
+    let url = shown(&login);
+    let finished = login.finish(Duration::from_secs(660));
+    agent.note(&["login"], &finished);
+    assert_eq!(finished.code(), NEEDS_LOGIN);
+    assert!(finished.stderr.contains("was not answered in time"), "{}", finished.stderr);
+    assert_eq!(agent.ctl(&["login", "--pkce", "--profile", "dev-sso"]).code(), LOGIN_PAUSED);
+    assert_eq!(opened(&agent), [url]);
 }

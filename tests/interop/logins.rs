@@ -88,12 +88,23 @@ fn a_login_that_is_answered_lets_the_turn_go_on() {
 
 #[test]
 fn a_turn_outlasts_a_sign_in_that_is_made_elsewhere() {
+    signed_in_elsewhere(Duration::ZERO);
+}
+
+#[test]
+#[ignore = "soak: a minute"]
+fn a_turn_outlasts_a_sign_in_that_takes_a_minute() {
+    signed_in_elsewhere(Duration::from_secs(60));
+}
+
+fn signed_in_elsewhere(after: Duration) {
     let (fake, session, mut home, agent) = claude_home();
     claude::configure(&mut home, &fake, &agent.command_line("export --wait 100 --profile dev-sso"));
     let mut turn = claude::Session::start(&home);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             eventually("the hook waits", claude::LIMIT, || agent.said().contains("waiting for a login").then_some(()));
+            std::thread::sleep(after);
             home.seed_token("corp", &fake.sign_in(session));
         });
         let turn = turn.turn("hi");
