@@ -130,6 +130,10 @@ mod tests {
             "aws dev: 42 min left; log in again within 20 min\n"
         );
         assert_eq!(shown(|d| d["profiles"] = json!([])), "aws dev: not asked for yet\n");
+        assert_eq!(
+            shown(|d| d["findings"] = json!([{"name": "phantom-demand", "message": "m", "fix": "f"}])),
+            "aws dev: 42 min left\nphantom-demand: see agentctl status\n"
+        );
     }
 
     #[test]

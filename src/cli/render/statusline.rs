@@ -7,7 +7,7 @@ use super::{clock_time, span};
 use crate::api::v1::StatusDocument;
 use crate::cli::output::local_time;
 use crate::core::failure::{FailureClass, shell_word};
-use crate::core::status::{ProfileStatus, SessionStatus, State, Status};
+use crate::core::status::{Finding, ProfileStatus, SessionStatus, State, Status};
 use crate::core::time::Timestamp;
 
 /// No line is longer.
@@ -19,10 +19,14 @@ const SOON: Duration = Duration::from_secs(30 * 60);
 #[must_use]
 pub fn lines(document: &StatusDocument, profile: &str, found: Option<&ProfileStatus>, now: Timestamp) -> Vec<String> {
     let status = &document.status;
-    let lines = match found {
+    let mut lines = match found {
         None => vec![format!("aws {}: not asked for yet", clean(profile))],
         Some(p) => about(p, status, now),
     };
+    let looping = |f: &&Finding| ["phantom-demand", "foreign-loop"].contains(&&*f.name);
+    if let (1, Some(f)) = (lines.len(), status.findings.iter().find(looping)) {
+        lines.push(format!("{}: see agentctl status", clean(&f.name)));
+    }
     lines.into_iter().map(|line| cut(&line)).collect()
 }
 

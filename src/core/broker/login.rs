@@ -6,12 +6,14 @@
 
 mod attempt;
 mod breaker;
+mod loops;
 mod sessions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::loops::Recent;
 use super::settle::Standing;
 use super::{Action, Broker};
 use crate::core::classify::Verdict;
@@ -55,6 +57,10 @@ pub(super) struct Logins {
 struct Account {
     history: History,
     attempt: Option<Attempt>,
+    /// Logins that were asked for although everything was valid.
+    phantoms: Recent,
+    /// Tokens that other tools replaced although they were valid.
+    foreign: Recent,
     /// A person was told that a login is needed.
     told: bool,
     /// A login of ours brought a token, and nobody knows yet whether it works.
@@ -73,6 +79,8 @@ struct Attempt {
 struct Entry {
     demand: LoginDemand,
     session: Option<Chain>,
+    /// What it asks for was there when it came.
+    was_valid: bool,
     stage: Stage,
     revision: u64,
     /// It began the attempt that it waits for.
@@ -224,6 +232,7 @@ impl Broker {
         let entry = Entry {
             demand,
             session: None,
+            was_valid: false,
             stage: Stage::Checking { proof: false },
             revision: 1,
             opener: false,
@@ -286,6 +295,7 @@ impl Broker {
     }
 
     fn finish_login(&mut self, id: LoginId, until: Timestamp, now: Moment) {
+        self.note_phantom(id, now);
         self.proved(id, Ok(()), now);
         self.with_entry(id, |entry| entry.end(Stage::Done(until), now));
     }
@@ -315,8 +325,11 @@ impl Broker {
                 (self.ensure(&chain), profile, Wish::Token)
             }
         };
+        let server_now = self.time_for(node, now);
         if let Some(node) = self.nodes.get_mut(node) {
             node.demanded_at = Some(now.tick);
+            let was_valid = !proof && node.valid(server_now).is_some();
+            self.with_entry(id, |entry| entry.was_valid = was_valid);
         }
         self.park(node, waiter, Waiter { profile, wish, consumer: None, deadline });
         self.settle(node, now);

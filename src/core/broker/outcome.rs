@@ -258,11 +258,15 @@ impl Broker {
         };
         if adopt {
             let ended = node.trouble.as_ref().is_some_and(|t| t.failure.class == FailureClass::NeedsLogin);
+            let left = if ended { None } else { node.valid(server_now).map(|(_, left)| left) };
             let chain = node.chain.clone();
             node.hold(Credential::Token(Arc::clone(&token)), None, id, now);
             node.renewed_at = None;
             self.changed();
             self.hurry_dependents(id, now);
+            if let Some(left) = left {
+                self.note_foreign_login(&chain, left, now);
+            }
             let ended = ended || self.is_too_old(&chain, server_now);
             self.token_came(id, &token, ended, now);
         }

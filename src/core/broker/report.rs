@@ -408,6 +408,7 @@ impl View<'_> {
                 },
             }
         }
+        findings.extend(self.broker.loops(self.now));
         findings.extend(self.broker.worlds.values().filter_map(|w| w.config.as_ref()).flat_map(|c| c.findings.clone()));
         findings
     }

@@ -1,5 +1,7 @@
 //! Logins: who is sent to a browser, how often, and what comes of it.
 
+mod pauses;
+
 use super::*;
 use crate::core::broker::LoginCall;
 use crate::core::classify::Verdict;
@@ -371,94 +373,6 @@ fn without_a_screen_it_is_a_code() {
     let mut b = signed_out();
     b.demand_login(Target::Profile(b.profile("dev")), |d| d.display = false);
     assert_eq!(b.logins[0].flow, Flow::Device);
-}
-
-/// A login that a person answers, and whose token the portal refuses.
-fn in_vain(b: &mut Bench) {
-    let id = b.person_for_session();
-    b.shows();
-    b.sign_in("stripped");
-    b.verified(Err(Verdict::TokenRefused));
-    assert_eq!(b.login_class(id), FailureClass::Intercepted);
-    // It ends, and nobody can renew it.
-    b.file_changed(TokenFile::Absent);
-    b.advance(seconds(3));
-    b.file_changed(TokenFile::Absent);
-}
-
-#[test]
-fn logins_in_vain_are_paused_until_something_changes() {
-    let mut b = signed_out();
-    in_vain(&mut b);
-    in_vain(&mut b);
-    let refused = b.person_for_session();
-    let view = b.view(refused);
-    assert_eq!((view.state, b.login_class(refused)), (LoginState::Refused, FailureClass::LoginPaused));
-    assert!(view.retry_at.is_some_and(|at| at >= b.now.wall.plus(minutes(9))), "{view:?}");
-    let pause = b.session_status().login_pause.unwrap();
-    assert!(pause.failure.message.contains("the bearer header"), "{pause:?}");
-    let waiter = b.ask("dev");
-    let refusal = b.refusal(waiter);
-    assert_eq!(refusal.class, FailureClass::NeedsLogin, "for the machine it stays that");
-    assert!(
-        refusal.message.contains("logins are paused until ") && refusal.fix.contains("agentctl reset"),
-        "{refusal:?}"
-    );
-    let forced = b.demand_login(Target::Profile(b.profile("dev")), |d| (d.force, d.terminal) = (true, true));
-    assert_eq!((b.state(forced), b.logins.len()), (LoginState::Pending, 1), "a person may insist");
-    b.ends(Ending::Unanswered);
-
-    b.step(Event::NetworkChanged);
-    let tried = b.person_for_session();
-    assert_eq!(b.state(tried), LoginState::Pending);
-    b.shows();
-    b.sign_in("good");
-    b.verified(Ok(()));
-    assert_eq!((b.state(tried), b.session_status().login_pause), (LoginState::Done, None));
-}
-
-#[test]
-fn a_reset_lets_a_login_be_tried_again() {
-    let mut b = signed_out();
-    b.hook();
-    b.shows();
-    b.ends(Ending::Unanswered);
-    let refused = b.hook();
-    assert_eq!((b.state(refused), b.view(refused).retry_at), (LoginState::Refused, None));
-    b.step(Event::ResetLogins(Arc::clone(&b.home), bench::corp()));
-    let tried = b.hook();
-    assert_eq!(b.state(tried), LoginState::Pending);
-}
-
-#[test]
-fn where_memory_is_lost_nobody_is_disturbed() {
-    let mut b = Bench::bare();
-    b.step(Event::Logins(None));
-    let world = Arc::clone(&b.home);
-    b.configure(bench::config([("dev".to_owned(), bench::chain(&world, "dev"))]));
-    let id = b.hook();
-    b.read(TokenFile::Absent);
-    assert_eq!((b.state(id), b.login_class(id)), (LoginState::Refused, FailureClass::LoginPaused));
-    let person = b.person();
-    assert_eq!(b.state(person), LoginState::Pending);
-}
-
-#[test]
-fn a_way_that_is_shut_is_no_strike() {
-    let mut b = signed_out();
-    for _ in 0..5 {
-        let id = b.person();
-        b.ends(Ending::Failed(bench::failure(FailureClass::Offline)));
-        assert_eq!(b.login_class(id), FailureClass::Offline);
-    }
-    for n in 0..3 {
-        let id = b.person();
-        assert_eq!(b.state(id), LoginState::Pending, "{n}");
-        b.shows();
-        b.ends(Ending::Denied);
-    }
-    let refused = b.person();
-    assert_eq!(b.state(refused), LoginState::Refused);
 }
 
 #[test]
