@@ -71,6 +71,18 @@ async fn a_session_profile() {
 }
 
 #[tokio::test]
+async fn lines_end_as_they_do_for_the_aws_cli() {
+    let text = with_session(&format!("[profile dev]\n{DEV}"));
+    for end in ["\r\n", "\r"] {
+        let c = config(text.replace('\n', end)).await;
+        assert_eq!(links(&c.profiles["dev"]), "sso-session corp > role Dev in 111122223333", "{end:?}");
+    }
+    for blank in ["\r\r", "\r\r\n# a comment\n"] {
+        assert_eq!(config(blank.to_owned()).await, WorldConfig::default(), "{blank:?}");
+    }
+}
+
+#[tokio::test]
 async fn scopes_are_read_as_the_aws_cli_reads_them() {
     for (line, expected) in [
         ("sso_registration_scopes = sso:account:access", vec!["sso:account:access"]),

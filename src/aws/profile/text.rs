@@ -6,6 +6,7 @@
 //!
 //! Values are left alone, but for those of secret keys: these are blanked, for nobody here needs them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -91,6 +92,7 @@ pub(super) fn fit(path: &Path, bytes: &[u8], kind: EnvConfigFileKind, aliases: &
             return Err(malformed(path, Some(line), "is not UTF-8 text"));
         }
     };
+    let text = &*newlines(text);
     if let Some(at) = text.lines().position(|l| l.contains('\0')) {
         return Err(malformed(path, Some(at + 1), "holds a NUL byte"));
     }
@@ -102,6 +104,11 @@ pub(super) fn fit(path: &Path, bytes: &[u8], kind: EnvConfigFileKind, aliases: &
     }
     let findings = fit.findings;
     Ok(Text { text: out, findings })
+}
+
+/// A carriage return ends a line, too, as it does for the AWS CLI (Python's universal newlines).
+fn newlines(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n").into() } else { text.into() }
 }
 
 struct Fit<'a> {
