@@ -1,9 +1,11 @@
 //! What the daemon is told by its environment and its `config.toml`, and what follows from it: the broker's settings,
-//! the way to AWS, and what status says about both. Read at the start, and again when the file changes.
+//! the way to AWS, and what status says about both. Read at the start, and again when the file changes, or a file of
+//! trusted roots that it or the environment names, or one of the system's.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -17,9 +19,11 @@ use crate::core::failure::Failure;
 use crate::core::login::FlowWish;
 use crate::core::settings::Settings;
 use crate::core::status::Finding;
+use crate::core::time::Tick;
 use crate::files::config_toml::Config;
 use crate::files::watch::Stamp;
-use crate::net::{NetworkConfig, NetworkSettings};
+use crate::net::{NetworkConfig, NetworkSettings, trust};
+use crate::platform::clock::Clock;
 use crate::platform::home::Environment;
 
 /// The configuration in force.
@@ -34,7 +38,13 @@ pub struct Configuration {
 struct Seen {
     config: Config,
     stamp: Stamp,
+    roots: Vec<(PathBuf, Stamp)>,
+    /// When the files of roots were last looked at.
+    roots_looked_at: Tick,
 }
+
+/// Files of roots are looked at no more often: they are a dozen, and requests come by the thousand.
+const LOOK_AT_ROOTS: Duration = Duration::from_secs(1);
 
 impl Configuration {
     /// Reads it for the first time. `named` is the `--config` option.
@@ -46,11 +56,11 @@ impl Configuration {
         // Before the file is read, so that a change during the read is seen later.
         let stamp = Stamp::of(&path);
         let config = Config::load(&environment, named)?;
-        let (aws, circumstances) = network(&environment, &config);
+        let Network { aws, circumstances, roots } = Network::new(&environment, &config);
         Ok(Self {
             environment,
             named: named.map(Path::to_owned),
-            seen: Mutex::new(Seen { config, stamp }),
+            seen: Mutex::new(Seen { config, stamp, roots, roots_looked_at: Clock.tick() }),
             aws: Mutex::new(aws),
             circumstances: watch::Sender::new(circumstances),
         })
@@ -109,20 +119,18 @@ impl Configuration {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = Stamp::of(&seen.config.path);
         if stamp == seen.stamp {
+            if seen.has_other_roots() {
+                info!("trusted roots changed");
+                self.take_network(seen, broker);
+            }
             return;
         }
         seen.stamp = stamp;
         match Config::load(&self.environment, self.named.as_deref()) {
             Ok(config) => {
                 info!(path = %config.path.display(), "settings changed");
-                let (aws, circumstances) = network(&self.environment, &config);
                 seen.config = config;
-                *self.aws.lock().unwrap_or_else(PoisonError::into_inner) = aws;
-                self.circumstances.send_replace(circumstances);
-                drop(seen);
-                self.announce(broker);
-                // What failed on the way may work with other proxies or roots.
-                let _ = broker.send(Message::Event(Event::NetworkChanged));
+                self.take_network(seen, broker);
             }
             Err(failure) => {
                 warn!(cause = failure.message, "the settings cannot be read; the last good ones stay");
@@ -135,26 +143,59 @@ impl Configuration {
             }
         }
     }
+
+    /// Builds the way to AWS anew. What failed on the old one may work.
+    fn take_network(&self, mut seen: MutexGuard<'_, Seen>, broker: &Sender) {
+        let Network { aws, circumstances, roots } = Network::new(&self.environment, &seen.config);
+        seen.roots = roots;
+        *self.aws.lock().unwrap_or_else(PoisonError::into_inner) = aws;
+        self.circumstances.send_replace(circumstances);
+        drop(seen);
+        self.announce(broker);
+        // When the loop has ended there is nobody left to tell.
+        let _ = broker.send(Message::Event(Event::NetworkChanged));
+    }
 }
 
 const INVALID: &str = "settings-invalid";
 
-/// The way to AWS, and what status says about it.
-fn network(environment: &Environment, config: &Config) -> (Aws, Circumstances) {
-    let inherited = environment.iter().filter(|(name, _)| config.inherit_network_env || !is_network(name));
-    let env: crate::net::Environment = inherited.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-    let settings = NetworkSettings::new(
-        &env,
-        &NetworkConfig {
-            https_proxy: config.https_proxy.as_ref().map(|s| s.expose().to_owned()),
-            no_proxy: config.no_proxy.clone(),
-            ca_bundle: config.ca_bundle.clone(),
-        },
-    );
-    let (aws, findings) = Aws::new(&settings, &env, Deadlines::default());
-    let shown = settings.describe().into_iter().chain(aws.describe());
-    let network = shown.map(|s| v1::Setting { name: s.name, value: s.value, origin: s.origin }).collect();
-    (aws, Circumstances { network, findings })
+impl Seen {
+    fn has_other_roots(&mut self) -> bool {
+        let now = Clock.tick();
+        if now.since(self.roots_looked_at) < LOOK_AT_ROOTS {
+            return false;
+        }
+        self.roots_looked_at = now;
+        self.roots.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
+    }
+}
+
+/// The way to AWS, what status says about it, and the files of roots as they were before they were read.
+struct Network {
+    aws: Aws,
+    circumstances: Circumstances,
+    roots: Vec<(PathBuf, Stamp)>,
+}
+
+impl Network {
+    fn new(environment: &Environment, config: &Config) -> Self {
+        let inherited = environment.iter().filter(|(name, _)| config.inherit_network_env || !is_network(name));
+        let env: crate::net::Environment = inherited.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let settings = NetworkSettings::new(
+            &env,
+            &NetworkConfig {
+                https_proxy: config.https_proxy.as_ref().map(|s| s.expose().to_owned()),
+                no_proxy: config.no_proxy.clone(),
+                ca_bundle: config.ca_bundle.clone(),
+            },
+        );
+        let stamped = |path: PathBuf| (path.clone(), Stamp::of(&path));
+        let roots = trust::sources(&settings.ca_files).into_iter().map(stamped).collect();
+        let (aws, findings) = Aws::new(&settings, &env, Deadlines::default());
+        let shown = settings.describe().into_iter().chain(aws.describe());
+        let network = shown.map(|s| v1::Setting { name: s.name, value: s.value, origin: s.origin }).collect();
+        Self { aws, circumstances: Circumstances { network, findings }, roots }
+    }
 }
 
 /// Endpoint overrides and file locations are no network settings: they stay.

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 #[cfg(all(unix, not(target_os = "macos")))]
 use std::path::Path;
+use std::path::PathBuf;
 
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
@@ -52,11 +53,21 @@ pub fn load(files: &[CaFile]) -> (Trust, Vec<Finding>) {
             findings.push(Finding::new(
                 "ca-bundle-unusable",
                 format!("{} names {}, which {why}", file.name, file.path.display()),
-                format!("correct {}, then agentctl daemon restart", file.name),
+                format!(
+                    "correct that file, which is then used at once; or {}, then agentctl daemon restart",
+                    file.name
+                ),
             ));
         }
     }
     (trust, findings)
+}
+
+/// Every file and folder whose change may change what [`load`] finds.
+#[must_use]
+pub fn sources(files: &[CaFile]) -> Vec<PathBuf> {
+    let named = files.iter().map(|file| file.path.clone());
+    named.chain(FILES.iter().chain(&FOLDERS).map(PathBuf::from)).collect()
 }
 
 impl Trust {
@@ -82,20 +93,28 @@ impl Trust {
     }
 }
 
+#[cfg(all(unix, not(target_os = "macos")))]
+const FILES: [&str; 7] = [
+    "/etc/ssl/certs/ca-certificates.crt",                // Debian, Arch, Gentoo
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // Fedora, RHEL
+    "/etc/pki/tls/certs/ca-bundle.crt",                  // older Fedora, RHEL
+    "/etc/ssl/ca-bundle.pem",                            // openSUSE
+    "/etc/ssl/cert.pem",                                 // Alpine, BSD
+    "/usr/local/share/certs/ca-root-nss.crt",            // FreeBSD
+    "/var/lib/ca-certificates/ca-bundle.pem",            // SLES
+];
+#[cfg(all(unix, not(target_os = "macos")))]
+const FOLDERS: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
+/// Elsewhere the roots are in no file.
+#[cfg(not(all(unix, not(target_os = "macos"))))]
+const FILES: [&str; 0] = [];
+#[cfg(not(all(unix, not(target_os = "macos"))))]
+const FOLDERS: [&str; 0] = [];
+
 /// The system's bundle at its usual places. `SSL_CERT_FILE` is one more file for us, while the usual loader would let
 /// it *replace* the system's roots: it reads the process's environment, so it gets paths instead.
 #[cfg(all(unix, not(target_os = "macos")))]
 fn platform_roots() -> Vec<CertificateDer<'static>> {
-    const FILES: [&str; 7] = [
-        "/etc/ssl/certs/ca-certificates.crt",                // Debian, Arch, Gentoo
-        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // Fedora, RHEL
-        "/etc/pki/tls/certs/ca-bundle.crt",                  // older Fedora, RHEL
-        "/etc/ssl/ca-bundle.pem",                            // openSUSE
-        "/etc/ssl/cert.pem",                                 // Alpine, BSD
-        "/usr/local/share/certs/ca-root-nss.crt",            // FreeBSD
-        "/var/lib/ca-certificates/ca-bundle.pem",            // SLES
-    ];
-    const FOLDERS: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
     let files = FILES.iter().map(Path::new).filter(|p| p.is_file());
     let from_file =
         files.map(|p| rustls_native_certs::load_certs_from_paths(Some(p), None).certs).find(|certs| !certs.is_empty());

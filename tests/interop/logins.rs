@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::agent::Agent;
-use super::{ACCOUNT, ROLE, claude, clients, fake};
+use super::{ACCOUNT, ROLE, claude, clients, fake, intercepted};
 use crate::support::clock::eventually;
 use crate::support::fake_aws::{FakeAws, Fault, Operation, Person, SessionId};
 use crate::support::home::TestHome;
-use crate::support::process::{Running, run};
+use crate::support::process::run;
 
 /// A home whose Claude Code has both hooks at the agent, with a browser that writes down what it is to open. `dev-sso` is
 /// signed out.
@@ -154,28 +154,8 @@ fn after_a_logout_the_aws_cli_is_logged_out_too() {
     assert_eq!(fake.succeeded(Operation::Logout), 1);
 }
 
-/// AWS's own addresses, led to the fake: for tools whose endpoints cannot be set. They trust the proxy's certificate.
-fn behind_rewriting_proxy(fake: &FakeAws, home: &mut TestHome) -> Running {
-    let [certificate, key] = ["proxy.pem", "proxy.key"].map(|name| home.path().join(name));
-    let mut openssl = home.command("openssl");
-    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=rewriting proxy"]);
-    openssl.args(["-addext", "subjectAltName=DNS:*.eu-west-1.amazonaws.com,DNS:*.sso.eu-west-1.amazonaws.com"]);
-    openssl.arg("-out").arg(&certificate).arg("-keyout").arg(&key);
-    run(openssl, clients::LIMIT).expect_success();
-    let server = fake.url().replace("http://", "");
-    let mut command = clients::python(home, "rewriting_proxy.py", &[&server]);
-    command.arg(&certificate).arg(&key);
-    let proxy = Running::start(command);
-    let port = proxy.until_stdout("its port", clients::LIMIT, |said| said.trim().parse::<u16>().ok());
-    for name in ["HTTPS_PROXY", "https_proxy"] {
-        home.set(name, format!("http://127.0.0.1:{port}"));
-    }
-    home.set("AWS_CA_BUNDLE", certificate);
-    proxy
-}
-
 #[test]
-#[ignore = "wants AWS CLI 2 (AWS_CLI_2, else /usr/bin/aws) and openssl"]
+#[ignore = "wants AWS CLI 2 (AWS_CLI_2, else /usr/bin/aws)"]
 fn aws_cli_2_uses_and_refreshes_what_both_flows_wrote() {
     let aws = std::env::var("AWS_CLI_2").unwrap_or_else(|_| "/usr/bin/aws".to_owned());
     if !std::path::Path::new(&aws).exists() {
@@ -194,7 +174,8 @@ fn aws_cli_2_uses_and_refreshes_what_both_flows_wrote() {
         };
         agentctl(&home, &format!("login {flow} --profile dev-sso")).expect_success();
         assert_eq!(fake.count(Operation::CreateToken), 1, "the login's own");
-        let _proxy = behind_rewriting_proxy(&fake, &mut home);
+        let (_proxy, authority) = intercepted::behind_rewriting_proxy(&fake, &mut home);
+        home.set("AWS_CA_BUNDLE", authority);
         let cli = || {
             let mut command = home.command(&aws);
             command.args(["sts", "get-caller-identity", "--profile", "dev-sso", "--region", "eu-west-1"]);

@@ -5,6 +5,7 @@ mod agent_tests;
 mod claude;
 mod clients;
 mod fake_tests;
+mod intercepted;
 mod logins;
 mod neighbours;
 mod rotations;
