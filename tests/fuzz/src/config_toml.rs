@@ -24,7 +24,10 @@ pub fn check(data: &[u8]) {
             let line: usize = line.and_then(|l| l.parse().ok()).unwrap_or_else(|| panic!("no line: {message}"));
             assert!((1..=text.lines().count().max(1) + 1).contains(&line), "a line of the file: {message}");
             for secret in values_of(text, &["https_proxy"]) {
-                assert!(!message.contains(secret), "quotes a secret: {message}");
+                // One that happens to be our own words is not quoted.
+                let another = text.replacen(secret, &"x".repeat(secret.len()), 1);
+                let same = parse(&another).is_err_and(|e| e.message == message);
+                assert!(same || !message.contains(secret), "quotes a secret: {message}");
             }
         }
     }
@@ -50,6 +53,12 @@ fn written(config: &Config) -> String {
     if let Some(hosts) = &config.no_proxy {
         text += &format!("no_proxy = {}\n", quoted(hosts));
     }
+    if let Some(age) = config.settings.max_session_age {
+        text += &format!("max_session_age = \"{}ms\"\n", age.as_millis());
+    }
+    text += &format!("notify = {}\n", list(config.notify.iter().map(|word| quoted(word)).collect()));
+    let flow = serde_json::to_string(&config.login_flow).expect("a word");
+    text += &format!("login_flow = {flow}\n");
     for name in &config.settings.refused {
         text += &format!("[profiles.{}]\nserve = false\n", quoted(name));
     }
