@@ -53,7 +53,9 @@
 //! 3. **Somebody asks for a login.** `agentctl login` posts it ([`daemon::login_routes`]); the broker first waits for
 //!    credentials like any other client, which renews silently what can be renewed; only class `needs-login` leads on, to
 //!    the login that is pending or, by the rules of [`core::login`], to a new one, made by [`daemon::login_flow`]. The
-//!    client shows the address and opens the browser. It is done when the token has proved to work.
+//!    client shows the address and opens the browser. It is done when the token has proved to work; how it went is
+//!    told to the session's [`core::login::Breaker`]. A logout goes the other way ([`daemon::logout_flow`]): the token
+//!    file goes, the broker forgets, AWS ends the session.
 //!
 //! ## Invariants
 //!

@@ -121,6 +121,9 @@ impl Effects {
     /// Tells a person, by the program that the user named.
     pub fn notify(&self, notice: &Notice) {
         let program = self.configuration.notify();
+        if program.is_empty() {
+            return;
+        }
         let session = &notice.session;
         let (title, text) = match &notice.shown {
             Some(Shown { url, user_code: Some(code), .. }) => {

@@ -40,6 +40,11 @@ impl Transcript<'_> {
         text = masked(&text, "127.0.0.1:", |c| c.is_ascii_digit(), "PORT");
         text = masked(&text, "/authorize?", |c| !c.is_whitespace(), "...");
         text = masked(&text, ", pid ", |c| c.is_ascii_digit(), "PID");
+        // A slow machine takes longer.
+        text = masked(&text, ", up ", |c| c != '\n', "9 s");
+        text = masked(&text, "needs-login, ", |c| c != ':', "9 s ago");
+        text = masked(&text, "(next try in ", |c| c != ')', "9 min");
+        text = masked(&text, "again in ", |c| c != ':', "9 min");
         text = times(&text);
         text.replace(&self.agent.home.path().display().to_string(), "~")
     }
@@ -114,6 +119,9 @@ fn codes(text: &str) -> String {
 /// Times of the day, spans and dates.
 fn times(text: &str) -> String {
     let lines = text.split_inclusive('\n').map(|line| {
+        if line.starts_with("aws dev-sso: ") && line.ends_with(" left\n") {
+            return "aws dev-sso: 59 min left\n".to_owned();
+        }
         let words = line.split_inclusive([' ', '\n']).map(|word| {
             let core = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
             let digits = core.chars().filter(char::is_ascii_digit).count();
@@ -160,14 +168,14 @@ fn logins_look_like_this() {
     t.in_terminal("agentctl logout --profile dev-sso");
 
     t.note("in a browser of this machine");
-    let line = "agentctl login --pkce --no-browser --sso-session corp --timeout 1";
+    let line = "agentctl login --pkce --no-browser --sso-session corp --timeout 3";
     t.in_terminal(line);
     t.in_terminal("agentctl reset --sso-session corp");
     agent.ctl(&["daemon", "restart"]).expect_success();
     t.in_terminal("agentctl reset --sso-session corp");
 
     t.note("as a hook, in a pipe: begun by one, joined by another, resumed by a third");
-    let line = "agentctl login --device --profile dev-sso --timeout 1";
+    let line = "agentctl login --device --profile dev-sso --timeout 3";
     t.piped(line);
     t.piped(line);
     t.piped("agentctl statusline --profile dev-sso");
