@@ -20,7 +20,9 @@ use crate::core::time::Timestamp;
 /// Strikes count for this long; so long must logins have worked for the steps to begin anew.
 const SPAN: Duration = Duration::from_secs(600);
 /// How long it is open, trip by trip.
-const STEPS: [Duration; 3] = [Duration::from_secs(600), Duration::from_secs(1800), Duration::from_secs(7200)];
+const STEPS: [Duration; 3] = [Duration::from_secs(600), Duration::from_secs(1800), LONGEST];
+/// Never longer.
+const LONGEST: Duration = Duration::from_secs(7200);
 /// Strikes of both kinds that trip it.
 const FAILED: usize = 3;
 const HOLLOW: usize = 2;
@@ -77,7 +79,8 @@ impl Breaker {
         let hollow = self.strikes.iter().filter(|(_, strike)| *strike == Strike::Hollow).count();
         if self.half_open || hollow >= HOLLOW || self.strikes.len() >= FAILED {
             let step = STEPS[self.trips.min(STEPS.len() - 1)];
-            self.open = Some(Open { until: now.plus(step.mul_f64(1.0 + 0.1 * fraction)), why: why.clone() });
+            let span = step.mul_f64(1.0 + 0.1 * fraction).min(LONGEST);
+            self.open = Some(Open { until: now.plus(span), why: why.clone() });
             self.trips += 1;
             self.half_open = false;
             self.strikes.clear();
@@ -101,7 +104,7 @@ impl Breaker {
 impl Open {
     /// A time further ahead than any step is that of a clock that was set back since.
     fn holds(&self, now: Timestamp) -> bool {
-        now < self.until && self.until.since(now) <= STEPS[STEPS.len() - 1].mul_f64(1.1)
+        now < self.until && self.until.since(now) <= LONGEST
     }
 }
 
@@ -151,7 +154,7 @@ mod tests {
     fn each_trip_is_longer_up_to_two_hours_and_the_jitter_only_lengthens() {
         let (mut breaker, mut now) = (Breaker::default(), NOW);
         breaker.strike(Strike::Hollow, &why(), 1.0, now);
-        for (expected, fraction) in [(600, 0.0), (1980, 1.0), (7560, 0.5), (7200, 0.0)] {
+        for (expected, fraction) in [(600, 0.0), (1980, 1.0), (7200, 0.5), (7200, 0.0)] {
             breaker.strike(Strike::Hollow, &why(), fraction, now);
             let left = open_for(&breaker, now).unwrap();
             assert_eq!(left.as_secs(), expected);
