@@ -88,7 +88,7 @@ impl Timestamp {
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let parsed = match text.strip_suffix("UTC") {
-            Some(local) => DateTime::parse_from_rfc3339(&format!("{}Z", local.trim_end())),
+            Some(local) => DateTime::parse_from_rfc3339(&format!("{local}Z")),
             None => DateTime::parse_from_rfc3339(text),
         };
         parsed.ok().map(|t| Self(t.timestamp_millis()))

@@ -40,7 +40,7 @@ fn reading(text: &str) {
         }
     }
     if let Some(local) = text.trim().strip_suffix("UTC") {
-        assert_eq!(Timestamp::parse(&format!("{}Z", local.trim_end())), read, "Z is UTC");
+        assert_eq!(Timestamp::parse(&format!("{local}Z")), read, "Z is UTC");
     }
 }
 
