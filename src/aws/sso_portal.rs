@@ -2,8 +2,8 @@
 //! the token is good, Logout to end its session.
 
 use super::endpoints::Service;
-use super::{Aws, Call};
-use crate::core::classify::Operation;
+use super::{Aws, Call, Prepared};
+use crate::core::classify::{Evidence, Operation};
 use crate::core::credential::RoleCredentials;
 use crate::core::secret::Secret;
 use crate::core::source::SsoSession;
@@ -18,13 +18,10 @@ impl Aws {
         account_id: &str,
         role_name: &str,
     ) -> Call<RoleCredentials> {
-        let prepared = self.prepare(Operation::GetRoleCredentials, Service::Portal, session, &[access_token]);
-        let prepared = match prepared {
-            Ok(prepared) => prepared,
+        let (prepared, client) = match self.portal_call(Operation::GetRoleCredentials, session, access_token) {
+            Ok(ready) => ready,
             Err(evidence) => return Call { result: Err(*evidence), server_date: None },
         };
-        let target = &prepared.target;
-        let client = self.shared.portal.get(session, target, || prepared.http.portal(&session.region, target));
         let request = client
             .get_role_credentials()
             .access_token(access_token.expose())
@@ -38,17 +35,13 @@ impl Aws {
             Err(error) => prepared.failed(&error),
         }
     }
-}
 
-impl Aws {
     /// Learns whether the portal accepts the token, by a call that needs no role. One request.
     pub async fn list_accounts(&self, session: &SsoSession, access_token: &Secret) -> Call<()> {
-        let prepared = match self.prepare(Operation::ListAccounts, Service::Portal, session, &[access_token]) {
-            Ok(prepared) => prepared,
+        let (prepared, client) = match self.portal_call(Operation::ListAccounts, session, access_token) {
+            Ok(ready) => ready,
             Err(evidence) => return Call { result: Err(*evidence), server_date: None },
         };
-        let target = &prepared.target;
-        let client = self.shared.portal.get(session, target, || prepared.http.portal(&session.region, target));
         let request = client.list_accounts().access_token(access_token.expose()).max_results(1);
         match request.customize().interceptor(prepared.trace.clone()).send().await {
             // A page of a captive portal parses as an answer without accounts.
@@ -57,22 +50,30 @@ impl Aws {
             Err(error) => prepared.failed(&error),
         }
     }
-}
 
-impl Aws {
     /// Ends the session that the token belongs to. Role credentials that came of it live to their own end. One request.
     pub async fn logout(&self, session: &SsoSession, access_token: &Secret) -> Call<()> {
-        let prepared = match self.prepare(Operation::Logout, Service::Portal, session, &[access_token]) {
-            Ok(prepared) => prepared,
+        let (prepared, client) = match self.portal_call(Operation::Logout, session, access_token) {
+            Ok(ready) => ready,
             Err(evidence) => return Call { result: Err(*evidence), server_date: None },
         };
-        let target = &prepared.target;
-        let client = self.shared.portal.get(session, target, || prepared.http.portal(&session.region, target));
         let request = client.logout().access_token(access_token.expose());
         match request.customize().interceptor(prepared.trace.clone()).send().await {
             Ok(_) => prepared.call(Ok(())),
             Err(error) => prepared.failed(&error),
         }
+    }
+
+    fn portal_call(
+        &self,
+        operation: Operation,
+        session: &SsoSession,
+        access_token: &Secret,
+    ) -> Result<(Prepared, aws_sdk_sso::Client), Box<Evidence>> {
+        let prepared = self.prepare(operation, Service::Portal, session, &[access_token])?;
+        let target = &prepared.target;
+        let client = self.shared.portal.get(session, target, || prepared.http.portal(&session.region, target));
+        Ok((prepared, client))
     }
 }
 

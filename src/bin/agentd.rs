@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aws_credential_agent::daemon::logout_flow::{self, Whom};
+use aws_credential_agent::daemon::logout_flow::{self, Which};
 use aws_credential_agent::daemon::resolve::{self, Question};
 use aws_credential_agent::daemon::run::{self, Options};
 use clap::{Parser, Subcommand};
@@ -77,8 +77,8 @@ fn main() -> ExitCode {
             timeout: Duration::from_millis(timeout_ms),
         }),
         Some(Once::Logout { profile, sso_session, all }) => {
-            let one = sso_session.map_or(Whom::Profile(profile), Whom::Session);
-            logout_flow::main(config.as_deref(), if all { Whom::All } else { one })
+            let one = sso_session.map_or(Which::Profile(profile), Which::Session);
+            logout_flow::main(config.as_deref(), if all { Which::All } else { one })
         }
     }
 }

@@ -274,6 +274,22 @@ pub fn profile_target(profile: &str, what: &str) -> String {
     format!("/v1/profiles/{}/{what}", v1::encode_segment(profile))
 }
 
+/// What a verb about a session is about: the name that a person knows it by, and `/v1/sessions/NAME/what`, or the
+/// profile's where no session is named.
+///
+/// # Errors
+/// As [`Context::profile`].
+pub fn session_target(ctx: &Context<'_>, session: Option<&str>, what: &str) -> Result<(String, String), Problem> {
+    match session {
+        Some(session) => Ok((session.to_owned(), format!("/v1/sessions/{}/{what}", v1::encode_segment(session)))),
+        None => {
+            let profile = ctx.profile()?;
+            let target = profile_target(&profile, what);
+            Ok((profile, target))
+        }
+    }
+}
+
 fn world_headers(ctx: &Context<'_>) -> Vec<(&'static str, String)> {
     let Ok(world) = ctx.world else { return Vec::new() };
     vec![

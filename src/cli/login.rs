@@ -72,14 +72,7 @@ struct Asked {
 
 impl Asked {
     fn new(ctx: &Context<'_>, out: &Output<'_>, args: &Login) -> Result<Self, Problem> {
-        let (name, target) = match &args.sso_session {
-            Some(session) => (session.clone(), format!("/v1/sessions/{}/login", v1::encode_segment(session))),
-            None => {
-                let profile = ctx.profile()?;
-                let target = call::profile_target(&profile, "login");
-                (profile, target)
-            }
-        };
+        let (name, target) = call::session_target(ctx, args.sso_session.as_deref(), "login")?;
         let flow = match (args.device, args.pkce) {
             (true, _) => FlowWish::Device,
             (_, true) => FlowWish::Pkce,

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::one_shot;
 use super::outcome::Problem;
 use super::output::Output;
-use crate::api::v1::{self, LogoutDocument};
+use crate::api::v1::LogoutDocument;
 use crate::core::failure::Failure;
 
 /// A call to AWS, and a renewal under way before it, each have their own, shorter limits.
@@ -43,21 +43,14 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Logout) -> Result<(),
 }
 
 fn ask(ctx: &Context<'_>, out: &mut Output<'_>, args: &Logout) -> Result<Reply, Problem> {
-    let (target, profile);
-    let whom: &[&str] = match (&args.sso_session, args.all) {
-        (_, true) => {
-            target = "/v1/logout".to_owned();
-            &["--all"]
-        }
-        (Some(session), _) => {
-            target = format!("/v1/sessions/{}/logout", v1::encode_segment(session));
-            &["--sso-session", session]
-        }
-        (None, false) => {
-            profile = ctx.profile()?;
-            target = call::profile_target(&profile, "logout");
-            &["--profile", &profile]
-        }
+    let (name, target) = match args.all {
+        true => (String::new(), "/v1/logout".to_owned()),
+        false => call::session_target(ctx, args.sso_session.as_deref(), "logout")?,
+    };
+    let which: &[&str] = match (args.all, &args.sso_session) {
+        (true, _) => &["--all"],
+        (false, Some(_)) => &["--sso-session", &name],
+        (false, None) => &["--profile", &name],
     };
     // A question about files that are not known would be answered from the agent's own.
     ctx.world.as_ref().map_err(Clone::clone)?;
@@ -67,7 +60,7 @@ fn ask(ctx: &Context<'_>, out: &mut Output<'_>, args: &Logout) -> Result<Reply, 
             Err(Problem::unreachable("the agent is still reading its files", "try again"))
         }
         Ok(reply) => Err(call::failure_of(&reply).into()),
-        Err(AgentError::Absent) => one_shot::log_out(ctx, out, whom, LIMIT),
+        Err(AgentError::Absent) => one_shot::log_out(ctx, out, which, LIMIT),
         Err(e) => Err(call::unreachable(ctx, &e)),
     }
 }
@@ -76,6 +69,7 @@ fn ask(ctx: &Context<'_>, out: &mut Output<'_>, args: &Logout) -> Result<Reply, 
 mod tests {
     use super::super::fake::Fake;
     use super::*;
+    use crate::api::v1;
     use crate::core::failure::FailureClass;
 
     const DONE: &str = r#"{"sessions":[{"id":"corp","was_signed_in":true},{"id":"lab","was_signed_in":false}]}"#;

@@ -52,12 +52,12 @@ pub fn resolve(
     ask(ctx, out, Question::new(&words, timeout))
 }
 
-/// Signs out in a child; `whom` are its options.
+/// Signs out in a child; `which` are its options.
 ///
 /// # Errors
 /// As [`resolve`].
-pub fn log_out(ctx: &Context<'_>, out: &mut Output<'_>, whom: &[&str], timeout: Duration) -> Result<Reply, Problem> {
-    ask(ctx, out, Question::new(&[&["logout"], whom].concat(), timeout))
+pub fn log_out(ctx: &Context<'_>, out: &mut Output<'_>, which: &[&str], timeout: Duration) -> Result<Reply, Problem> {
+    ask(ctx, out, Question::new(&[&["logout"], which].concat(), timeout))
 }
 
 fn ask(ctx: &Context<'_>, out: &mut Output<'_>, question: Question) -> Result<Reply, Problem> {

@@ -5,21 +5,13 @@ use super::call;
 use super::context::Context;
 use super::outcome::Problem;
 use super::output::Output;
-use crate::api::v1;
 
 /// Runs the verb.
 ///
 /// # Errors
 /// As [`call::ask`]; class `misconfigured` where there is no such profile or session.
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Reset) -> Result<(), Problem> {
-    let (name, target) = match &args.sso_session {
-        Some(session) => (session.clone(), format!("/v1/sessions/{}/reset", v1::encode_segment(session))),
-        None => {
-            let profile = ctx.profile()?;
-            let target = call::profile_target(&profile, "reset");
-            (profile, target)
-        }
-    };
+    let (name, target) = call::session_target(ctx, args.sso_session.as_deref(), "reset")?;
     // A question about files that are not known would be answered from the agent's own.
     ctx.world.as_ref().map_err(Clone::clone)?;
     call::ask(ctx, out, "POST", &target, &[])?;

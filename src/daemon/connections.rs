@@ -223,7 +223,7 @@ impl Drop for Taking {
     }
 }
 
-/// A conversation. Until its client says something it costs next to nothing: thousands may come and be silent.
+/// A conversation. Until its client says something it costs next to nothing: a house full of silent ones is small.
 async fn converse<S>(
     mut stream: S,
     peer: PeerIdentity,

@@ -394,7 +394,7 @@ fn json(body: Bytes) -> Response {
     response
 }
 
-fn empty() -> Response {
+pub(super) fn empty() -> Response {
     document(StatusCode::OK, &serde_json::json!({}))
 }
 

@@ -13,8 +13,8 @@ use axum::routing::{get, post};
 use tokio::sync::oneshot;
 
 use super::event_loop::Message;
-use super::http::{Api, Name, STATUS_WAIT, bad_request, document, error, failed, hold, stopping};
-use super::logout_flow::Whom;
+use super::http::{Api, Name, STATUS_WAIT, bad_request, document, empty, error, failed, hold, stopping};
+use super::logout_flow::Which;
 use crate::api::v1;
 use crate::core::broker::Event;
 use crate::core::failure::FailureClass;
@@ -58,45 +58,45 @@ async fn login(api: &Api, name: String, headers: &HeaderMap, body: &[u8], profil
 }
 
 async fn log_out_of_profile(State(api): State<Arc<Api>>, Name(name): Name, headers: HeaderMap) -> Response {
-    log_out(&api, &headers, Whom::Profile(name)).await
+    log_out(&api, &headers, Which::Profile(name)).await
 }
 
 async fn log_out_of_session(State(api): State<Arc<Api>>, Name(id): Name, headers: HeaderMap) -> Response {
-    log_out(&api, &headers, Whom::Session(id)).await
+    log_out(&api, &headers, Which::Session(id)).await
 }
 
 async fn log_out_of_all(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
-    log_out(&api, &headers, Whom::All).await
+    log_out(&api, &headers, Which::All).await
 }
 
-async fn log_out(api: &Api, headers: &HeaderMap, whom: Whom) -> Response {
+async fn log_out(api: &Api, headers: &HeaderMap, which: Which) -> Response {
     let world = match api.world(headers, hold(None)).await {
         Ok(world) => world,
         Err(response) => return *response,
     };
-    match api.logouts.run(whom.in_world(world)).await {
+    match api.logouts.run(which.in_world(world)).await {
         Ok(done) => document(StatusCode::OK, &done),
         Err(failure) => failed(&failure),
     }
 }
 
 async fn reset_profile(State(api): State<Arc<Api>>, Name(name): Name, headers: HeaderMap) -> Response {
-    reset(&api, &headers, Whom::Profile(name)).await
+    reset(&api, &headers, Which::Profile(name)).await
 }
 
 async fn reset_session(State(api): State<Arc<Api>>, Name(id): Name, headers: HeaderMap) -> Response {
-    reset(&api, &headers, Whom::Session(id)).await
+    reset(&api, &headers, Which::Session(id)).await
 }
 
-async fn reset(api: &Api, headers: &HeaderMap, whom: Whom) -> Response {
+async fn reset(api: &Api, headers: &HeaderMap, which: Which) -> Response {
     let world = match api.world(headers, hold(None)).await {
         Ok(world) => world,
         Err(response) => return *response,
     };
-    match api.logouts.sessions(whom.in_world(world)).await {
+    match api.logouts.sessions(which.in_world(world)).await {
         Ok(sessions) => {
             sessions.into_iter().for_each(|s| api.desk.tell(Event::ResetLogins(s.world, s.session)));
-            document(StatusCode::OK, &serde_json::json!({}))
+            empty()
         }
         Err(failure) => failed(&failure),
     }

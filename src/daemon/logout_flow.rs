@@ -130,21 +130,21 @@ async fn tell(
 
 /// `agentd logout`: signs out and prints the document, for a client that finds no agent.
 #[must_use]
-pub fn main(config: Option<&Path>, whom: Whom) -> ExitCode {
+pub fn main(config: Option<&Path>, which: Which) -> ExitCode {
     once::main(config, async |engine| {
         let world = Arc::clone(&engine.home);
         if !engine.watcher.look_at(&world, LOOK).await {
             let message = format!("{} cannot be read in time", world.config_file.display());
             return Err(Failure::new(FailureClass::Transient, message, "try again"));
         }
-        let done = Logouts::new(engine).run(whom.in_world(world)).await?;
+        let done = Logouts::new(engine).run(which.in_world(world)).await?;
         Ok(Zeroizing::new(serde_json::to_string(&done).unwrap_or_default()))
     })
 }
 
-/// What a command line or a route wants to be signed out of.
+/// Which sessions a command line or a route means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Whom {
+pub enum Which {
     /// A profile's session.
     Profile(String),
     /// A session by its short name.
@@ -153,7 +153,7 @@ pub enum Whom {
     All,
 }
 
-impl Whom {
+impl Which {
     /// The same, in the files that it is said of.
     #[must_use]
     pub fn in_world(self, world: Arc<World>) -> LogoutTarget {

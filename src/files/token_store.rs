@@ -122,12 +122,13 @@ pub(super) fn remove(cache: &TokenCache) -> (Option<Arc<SsoToken>>, Result<(), F
         Look::Absent | Look::Broken { .. } | Look::Unusable(_) => None,
     };
     let (journal, file) = (cache.journal(), cache.path());
-    let removed = [atomic::beside(&journal), journal, file.clone()].iter().try_for_each(|path| atomic::remove(path));
+    // What is in the way of one keeps none of the others.
+    let removed = [atomic::beside(&journal), journal, file.clone()].map(|path| atomic::remove(&path));
     let why = |e| {
         let message = format!("the token file {} cannot be removed: {e}", file.display());
         Failure::new(FailureClass::Transient, message, "remove it by hand")
     };
-    (token, removed.map_err(why))
+    (token, removed.into_iter().collect::<std::io::Result<()>>().map_err(why))
 }
 
 /// Whether what another tool wrote meanwhile is to stay. `renewed` is when the token ended that we renewed.
@@ -237,6 +238,18 @@ mod tests {
         assert_eq!(fixture.on_disk().refresh, renewed.refresh);
         assert_eq!(fs::metadata(fixture.cache.path()).unwrap().mode() & 0o7777, 0o600);
         assert_eq!(fixture.names(), [FILE]);
+    }
+
+    #[test]
+    fn a_logout_removes_what_it_can() {
+        let fixture = Fixture::new();
+        fixture.write(&text("at1", "rt1", 1));
+        fs::create_dir(fixture.cache.journal()).unwrap();
+        let (token, removed) = remove(&fixture.cache);
+        assert_eq!(token.unwrap().access_token.expose(), "at1");
+        assert!(removed.is_err() && !fixture.cache.path().exists(), "{removed:?}");
+        fs::remove_dir(fixture.cache.journal()).unwrap();
+        assert_eq!(remove(&fixture.cache), (None, Ok(())));
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::home::Environment;
+use super::process;
 
 /// A command that fails fails at once; a browser that stays is not waited for.
 const FAILS_WITHIN: Duration = Duration::from_millis(500);
-const STEP: Duration = Duration::from_millis(20);
 
 /// The commands to try, in turn: those of `BROWSER` (separated by colons; `%s` stands for the page, which else comes last),
 /// or the system's own.
@@ -67,16 +67,7 @@ fn run(command: &[String]) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn()?;
-    let mut waited = Duration::ZERO;
-    while waited < FAILS_WITHIN {
-        match child.try_wait()? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => return Err(io::Error::other(status.to_string())),
-            None => std::thread::sleep(STEP),
-        }
-        waited += STEP;
-    }
-    Ok(())
+    process::ended_well_within(&mut child, FAILS_WITHIN).map(drop)
 }
 
 /// Whether a browser that the user sees can come back to this machine's 127.0.0.1: not over SSH, from a container or from

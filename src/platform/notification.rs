@@ -4,9 +4,10 @@ use std::io;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::process;
+
 /// One that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(10);
-const STEP: Duration = Duration::from_millis(50);
 
 /// Shows one; blocks until the program ends.
 ///
@@ -17,14 +18,8 @@ pub fn show(program: &[String], title: &str, text: &str) -> io::Result<()> {
     let mut command = Command::new(name);
     command.args(arguments).args([title, text]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let mut waited = Duration::ZERO;
-    while waited < LIMIT {
-        match child.try_wait()? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => return Err(io::Error::other(status.to_string())),
-            None => std::thread::sleep(STEP),
-        }
-        waited += STEP;
+    if process::ended_well_within(&mut child, LIMIT)? {
+        return Ok(());
     }
     child.kill()?;
     child.wait()?;

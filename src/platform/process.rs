@@ -6,7 +6,8 @@ use std::io::{self, PipeReader};
 use std::path::{Path, PathBuf};
 #[cfg(unix)]
 use std::process::Stdio;
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
 
 /// This process's id.
 #[must_use]
@@ -306,6 +307,24 @@ fn consumer_above(parent: u32, look: impl Fn(u32) -> Option<Ancestor>) -> Option
         pid = ancestor.parent;
     }
     None
+}
+
+/// Waits for a child: whether it ended well within `limit`.
+///
+/// # Errors
+/// It failed, in a few words; or the operating system's.
+pub fn ended_well_within(child: &mut Child, limit: Duration) -> io::Result<bool> {
+    const STEP: Duration = Duration::from_millis(20);
+    let mut waited = Duration::ZERO;
+    while waited < limit {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(true),
+            Some(status) => return Err(io::Error::other(status.to_string())),
+            None => std::thread::sleep(STEP),
+        }
+        waited += STEP;
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

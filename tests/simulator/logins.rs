@@ -70,7 +70,6 @@ enum Say {
 
 #[derive(Debug)]
 struct Attempt {
-    terminal: bool,
     shown: bool,
 }
 
@@ -190,8 +189,7 @@ impl Sim {
                 Action::Fetch(fetch) => self.plan(200, Due::Fetched(fetch)),
                 Action::Verify(verify) => self.plan(200, Due::Verified(verify.login)),
                 Action::Login(call) => {
-                    let terminal = self.demands.last_key_value().is_some_and(|(_, terminal)| *terminal);
-                    self.attempts.insert(call.attempt, Attempt { terminal, shown: false });
+                    self.attempts.insert(call.attempt, Attempt { shown: false });
                     self.plan(500, Due::Show(call));
                 }
                 Action::AbandonLogin(attempt) => drop(self.attempts.remove(&attempt)),
@@ -297,11 +295,15 @@ impl Sim {
         }
         let Some(attempt) = self.attempts.get_mut(&call.attempt) else { return };
         attempt.shown = true;
-        let (terminal, t) = (attempt.terminal, self.clocks.t);
-        self.openings.push((t, terminal));
-        self.unanswered &= !terminal;
+        let t = self.clocks.t;
         let expires_at = Clocks::stamp(t + CODE);
         self.step(Event::LoginShown(call.attempt, Shown { url: "https://login".into(), user_code: None, expires_at }));
+        let now = self.clocks.moment(0);
+        let opens = |id: &LoginId| self.broker.login_view(*id, now).is_some_and(|view| view.open);
+        let opener = self.demands.iter().find(|(id, _)| opens(id)).map(|(_, terminal)| *terminal);
+        let terminal = opener.expect("one of the demands opens it");
+        self.openings.push((t, terminal));
+        self.unanswered &= !terminal;
         let chance = self.rng.u8(..100);
         let say = if !self.is_there() {
             Say::Nothing

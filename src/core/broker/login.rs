@@ -270,10 +270,7 @@ impl Broker {
         let account = self.logins.accounts.get_mut(chain)?;
         let attempt = account.attempt.take()?;
         account.history.ended();
-        let history = account.history.clone();
-        if let Some(session) = chain.session() {
-            self.remember(session, Some(history));
-        }
+        self.remember_account(chain);
         Some(attempt.id)
     }
 

@@ -55,7 +55,7 @@ impl Broker {
         Some(SignOut { session, world, token, roles })
     }
 
-    /// The token's file is gone since `at`, and AWS was told: nothing of the session stays, and no login to it goes on.
+    /// The token file is gone since `at`: nothing of the session stays, and no login to it goes on.
     pub(super) fn signed_out(&mut self, world: &Arc<World>, session: &SsoSession, at: Timestamp, now: Moment) {
         let chain = Chain::root(Arc::clone(world), Link::SsoSession(session.clone()));
         if let Some(attempt) = self.give_login_up(&chain) {

@@ -98,9 +98,12 @@ impl History {
             Some((until, why)) => {
                 let message = format!("logins to '{}' come to nothing: {}", session.id(), why.message);
                 let name = shell_word(&session.id());
-                let fix = match why.class {
-                    FailureClass::NeedsLogin => format!("in a terminal: agentctl login --force --sso-session {name}"),
-                    _ => format!("{}; then: agentctl reset --sso-session {name}", why.fix),
+                let fix = match (why.class, &*why.fix) {
+                    (FailureClass::NeedsLogin, _) => {
+                        format!("in a terminal: agentctl login --force --sso-session {name}")
+                    }
+                    (_, "") => format!("agentctl reset --sso-session {name}"),
+                    (_, fix) => format!("{fix}; then: agentctl reset --sso-session {name}"),
                 };
                 let failure = Failure::new(FailureClass::LoginPaused, message, fix);
                 Err(Bar { failure, until: Some(until) })
@@ -191,6 +194,26 @@ mod tests {
         history.opened(true, tomorrow);
         assert_eq!(history.openings_today(tomorrow), 0, "who sits at a terminal has no budget");
         assert_eq!(History::default().openings_today(NOW), 0);
+    }
+
+    #[test]
+    fn logins_in_vain_name_what_helps() {
+        for (class, fix, expected) in [
+            (
+                FailureClass::Intercepted,
+                "try another network",
+                "try another network; then: agentctl reset --sso-session corp",
+            ),
+            (FailureClass::Transient, "", "agentctl reset --sso-session corp"),
+            (FailureClass::NeedsLogin, "again", "in a terminal: agentctl login --force --sso-session corp"),
+        ] {
+            let mut history = History::default();
+            for _ in 0..2 {
+                history.breaker().strike(super::super::Strike::Hollow, &Failure::new(class, "why", fix), 0.0, NOW);
+            }
+            let bar = history.may_open(&corp(), true, NOW).unwrap_err();
+            assert_eq!((bar.failure.fix.as_str(), bar.until.is_some()), (expected, true));
+        }
     }
 
     #[test]

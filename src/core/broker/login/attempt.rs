@@ -76,38 +76,37 @@ impl Broker {
             }
             Ending::Failed(_) => account.history.ended(),
         }
-        let in_vain = match &ending {
-            Ending::Signed(_) | Ending::Unanswered => None,
-            Ending::Denied => Some(needs_login("was denied")),
-            // The way to AWS was in the way: no browser was opened, and asking again soon harms nobody.
-            Ending::Failed(failure) if !shown && failure.class.is_shared_by_portal() => None,
-            Ending::Failed(failure) => Some(failure.clone()),
-        };
-        if let Some(why) = &in_vain {
-            let strike = if why.class == FailureClass::Intercepted { Strike::Hollow } else { Strike::Failed };
-            account.history.breaker().strike(strike, why, now.fraction(BREAKER_SALT), now.wall);
-        }
-        if let Ending::Signed(token) = &ending {
-            (account.unproven, account.told) = (true, false);
-            account.history.set_began(Some(token.obtained_at));
-        }
-        let history = account.history.clone();
-        self.remember(&session, Some(history));
-        self.changed();
-        let failure = match ending {
-            Ending::Signed(token) => {
-                self.signed_in(&chain, token, now);
-                for id in self.waiting_for(&chain) {
-                    self.check_login(id, true, now);
-                }
-                return;
+        let (failure, in_vain) = match ending {
+            Ending::Signed(token) => return self.login_succeeded(&chain, token, now),
+            Ending::Unanswered => (needs_login("was not answered in time"), false),
+            Ending::Denied => (needs_login("was denied"), true),
+            // Where the way to AWS was in the way no browser was opened, and asking again soon harms nobody.
+            Ending::Failed(failure) => {
+                let opened = shown || !failure.class.is_shared_by_portal();
+                (failure, opened)
             }
-            Ending::Unanswered => needs_login("was not answered in time"),
-            Ending::Denied => needs_login("was denied"),
-            Ending::Failed(failure) => failure,
         };
+        if in_vain {
+            let strike = if failure.class == FailureClass::Intercepted { Strike::Hollow } else { Strike::Failed };
+            account.history.breaker().strike(strike, &failure, now.fraction(BREAKER_SALT), now.wall);
+        }
+        self.remember_account(&chain);
+        self.changed();
         for id in self.waiting_for(&chain) {
             self.end_login(id, LoginState::Failed, failure.clone(), now);
+        }
+    }
+
+    /// Whoever waits asks again, to prove it.
+    fn login_succeeded(&mut self, chain: &Chain, token: Arc<SsoToken>, now: Moment) {
+        let account = self.account(chain);
+        (account.unproven, account.told) = (true, false);
+        account.history.set_began(Some(token.obtained_at));
+        self.remember_account(chain);
+        self.changed();
+        self.signed_in(chain, token, now);
+        for id in self.waiting_for(chain) {
+            self.check_login(id, true, now);
         }
     }
 
