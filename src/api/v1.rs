@@ -12,6 +12,7 @@
 //! | `POST /v1/profiles/{p}/logout`, `POST /v1/sessions/{s}/logout` | ends a session here and at AWS | [`LogoutDocument`] |
 //! | `POST /v1/logout` | ends every session that the world's files name | [`LogoutDocument`] |
 //! | `POST /v1/profiles/{p}/reset`, `POST /v1/sessions/{s}/reset` | logins that are paused may be tried again | `{}` |
+//! | `POST /v1/probe` | looks at the way to AWS as the agent takes it: [`ProbeRequest`] | [`Probe`](crate::core::probe::Probe) |
 //! | `GET /v1/audit[?since=TIME&profile=P&limit=N]` | who was given what: [`AuditQuery`] | [`AuditDocument`] |
 //! | `POST /v1/pause`, `POST /v1/resume` | stops and restarts renewing: [`PauseRequest`] | `{}` |
 //! | `POST /v1/shutdown` | a clean end: waiters are answered, the socket is removed; see [`ShutdownRequest`] | `{}` |
@@ -27,6 +28,7 @@
 //! curl --unix-socket "$SOCKET" -d '{"access_key_id":"ASIA..."}' http://agent/v1/profiles/dev/rejected
 //! curl --unix-socket "$SOCKET" -d '{"flow":"device","terminal":true}' http://agent/v1/profiles/dev/login
 //! curl --unix-socket "$SOCKET" 'http://agent/v1/logins/1?after=2'
+//! curl --unix-socket "$SOCKET" -d '{"profile":"dev"}' http://agent/v1/probe
 //! curl --unix-socket "$SOCKET" -X POST http://agent/v1/sessions/corp/logout
 //! curl --unix-socket "$SOCKET" -X POST http://agent/v1/logout
 //! curl --unix-socket "$SOCKET" -X POST http://agent/v1/sessions/corp/reset
@@ -49,7 +51,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_e
 use serde::{Deserialize, Serialize};
 
 use crate::core::failure::{Failure, FailureClass};
-use crate::core::status::Status;
+use crate::core::status::{Setting, Status};
 use crate::core::time::Timestamp;
 
 /// Names the client's config file (an absolute path, percent-encoded UTF-8).
@@ -194,15 +196,18 @@ pub struct AgentStatus {
     pub network: Vec<Setting>,
 }
 
-/// A setting and its origin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Setting {
-    /// Its name: `HTTPS_PROXY`, `AWS_CA_BUNDLE`, `AWS_ENDPOINT_URL_SSO`, ...
-    pub name: String,
-    /// Its value, passwords left out.
-    pub value: String,
-    /// `environment` or `config.toml`.
-    pub origin: String,
+/// The body of `POST /v1/probe`; all optional.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProbeRequest {
+    /// The profile whose session's hosts are looked at.
+    pub profile: Option<String>,
+    /// The session, whatever its profiles.
+    pub sso_session: Option<String>,
+    /// Where tools ask STS.
+    pub region: Option<String>,
+    /// Milliseconds that it may take, at most 5000.
+    pub timeout_ms: Option<u64>,
 }
 
 /// The body of every error.

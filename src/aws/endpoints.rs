@@ -13,8 +13,8 @@ use std::net::IpAddr;
 use hyper::Uri;
 
 use crate::core::source::SsoSession;
-use crate::core::status::Finding;
-use crate::net::{Environment, ShownSetting};
+use crate::core::status::{Finding, Setting};
+use crate::net::Environment;
 
 /// A service with an address of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Service {
     Oidc,
     /// The SSO portal.
     Portal,
+    /// STS, which the agent never asks: tools that it serves do.
+    Sts,
 }
 
 /// A resolved address.
@@ -52,6 +54,7 @@ pub struct Unusable {
 pub struct EnvironmentEndpoints {
     oidc: Option<(&'static str, Target)>,
     portal: Option<(&'static str, Target)>,
+    sts: Option<Target>,
     ignore_all: bool,
 }
 
@@ -63,6 +66,17 @@ impl Service {
         match self {
             Self::Oidc => "AWS_ENDPOINT_URL_SSO_OIDC",
             Self::Portal => "AWS_ENDPOINT_URL_SSO",
+            Self::Sts => "AWS_ENDPOINT_URL_STS",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Oidc => "SSO OIDC",
+            Self::Portal => "SSO portal",
+            Self::Sts => "STS",
         }
     }
 
@@ -73,6 +87,7 @@ impl Service {
         match self {
             Self::Oidc => format!("oidc.{region}.{suffix}"),
             Self::Portal => format!("portal.sso.{region}.{suffix}"),
+            Self::Sts => format!("sts.{region}.{suffix}"),
         }
     }
 }
@@ -103,14 +118,16 @@ impl EnvironmentEndpoints {
         let global = honoured(GLOBAL);
         let oidc = honoured(Service::Oidc.variable()).or_else(|| global.clone());
         let portal = honoured(Service::Portal.variable()).or(global);
-        (Self { oidc, portal, ignore_all: false }, findings)
+        // Nothing secret is sent there: wherever other tools go is fine.
+        let sts = [Service::Sts.variable(), GLOBAL].iter().find_map(|name| parse(set(name)?).ok());
+        (Self { oidc, portal, sts, ignore_all: false }, findings)
     }
 
     /// What status shows.
     #[must_use]
-    pub fn describe(&self) -> Vec<ShownSetting> {
+    pub fn describe(&self) -> Vec<Setting> {
         let mut shown: Vec<_> = (self.oidc.iter().chain(&self.portal))
-            .map(|(name, target)| ShownSetting {
+            .map(|(name, target)| Setting {
                 name: (*name).to_owned(),
                 value: target.url.clone().unwrap_or_default(),
                 origin: "environment".to_owned(),
@@ -135,6 +152,7 @@ impl EnvironmentEndpoints {
         let (from_env, configured) = match service {
             Service::Oidc => (&self.oidc, &session.endpoints.oidc),
             Service::Portal => (&self.portal, &session.endpoints.portal),
+            Service::Sts => return Ok(self.sts(&session.region)),
         };
         match (from_env, configured) {
             (Some((_, target)), _) => Ok(target.clone()),
@@ -142,12 +160,20 @@ impl EnvironmentEndpoints {
                 detail: format!("endpoint_url in the AWS config file {why}"),
                 fix: "write https://host, or remove it".to_owned(),
             }),
-            _ => {
-                let host = service.default_host(&session.region);
-                Ok(Target { url: None, host, https: true, loopback: false })
-            }
+            _ => Ok(own(service, &session.region)),
         }
     }
+
+    /// Where STS is in a region.
+    #[must_use]
+    pub fn sts(&self, region: &str) -> Target {
+        self.sts.clone().unwrap_or_else(|| own(Service::Sts, region))
+    }
+}
+
+/// AWS's own address.
+fn own(service: Service, region: &str) -> Target {
+    Target { url: None, host: service.default_host(region), https: true, loopback: false }
 }
 
 /// Whether the text can be a region's name. It becomes part of a host name, so nothing else may pass.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Deadlines;
 use super::test_server::*;
-use crate::core::classify::{Answer, BodyKind, CertificateFault, Signal};
+use crate::core::classify::{Answer, BodyKind, CertificateFault, Issuer, ProxyAnswer, Signal};
 use crate::core::failure::FailureClass as C;
 use crate::core::time::Timestamp;
 
@@ -28,11 +28,20 @@ async fn over_tls(name: &str, years: (i32, i32), trusted: bool) -> Result<(), Si
 #[tokio::test]
 async fn certificates() {
     assert_eq!(over_tls("localhost", NOW, true).await, Ok(()));
-    let fault = |f| Err(Signal::Certificate(f));
+    let issuer = Some(Issuer { name: AUTHORITY.to_owned(), product: None });
+    let fault = |fault| Err(Signal::Certificate { fault, issuer: issuer.clone() });
     assert_eq!(over_tls("localhost", NOW, false).await, fault(CertificateFault::UnknownIssuer));
     assert_eq!(over_tls("other.example", NOW, true).await, fault(CertificateFault::NameMismatch));
     assert_eq!(over_tls("localhost", (2001, 2002), true).await, fault(CertificateFault::NotValidNow));
     assert_eq!(over_tls("localhost", (2089, 2090), true).await, fault(CertificateFault::NotValidNow));
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let port = serve_tls(&authority.itself(), answer("200 OK", &[], TOKEN));
+    let aws = aws(&[("AWS_CA_BUNDLE", &authority.write(&folder))], Deadlines::default());
+    let call = token(&aws, &session(Some(&format!("https://localhost:{port}")))).await;
+    assert_eq!(
+        assert_class(&call.result.unwrap_err(), C::Intercepted),
+        fault(CertificateFault::Authority).unwrap_err()
+    );
 }
 
 #[tokio::test]
@@ -63,11 +72,16 @@ async fn through_proxy(port: u16) -> (Signal, Option<C>) {
 
 #[tokio::test]
 async fn proxies_that_refuse() {
-    for (status, told) in
-        [("407 Proxy Authentication Required", Some(407)), ("403 Forbidden", None), ("502 Bad Gateway", None)]
+    for (line, status) in [("407 Proxy Authentication Required", 407), ("403 Forbidden", 403), ("502 Bad Gateway", 502)]
     {
-        let port = serve(answer(status, &["Content-Type: text/html"], "<html>no</html>"));
-        assert_eq!(through_proxy(port).await, (Signal::ProxyRefused { status: told }, Some(C::Intercepted)));
+        let headers = ["Content-Type: text/html", "Proxy-Authenticate: NTLM", "proxy-authenticate: Basic realm=\"x\""];
+        let port = serve(answer(line, &headers, "<html>no</html>"));
+        let told = ProxyAnswer {
+            status: Some(status),
+            schemes: vec!["NTLM".to_owned(), "Basic".to_owned()],
+            with_credentials: status == 407,
+        };
+        assert_eq!(through_proxy(port).await, (Signal::ProxyRefused(told), Some(C::Intercepted)));
     }
     let (signal, class) = through_proxy(closed_port()).await;
     assert_eq!(class, Some(C::Offline));

@@ -63,6 +63,8 @@ pub(super) struct Routed {
     timeouts: TimeoutConfig,
     /// The proxy for people, if one is used.
     pub(super) proxy: Option<String>,
+    /// Whether its URL holds user and password.
+    pub(super) has_credentials: bool,
 }
 
 impl HttpClients {
@@ -132,20 +134,21 @@ fn routed(store: &TrustStore, route: &Route, deadlines: Deadlines) -> Result<Rou
         detail: format!("{what} cannot be used: {why}"),
         fix: "correct it, then agentctl daemon restart".to_owned(),
     };
-    let (proxy, shown) = match route {
-        Route::Direct => (ProxyConfig::disabled(), None),
+    let (proxy, shown, has_credentials) = match route {
+        Route::Direct => (ProxyConfig::disabled(), None, false),
         Route::Proxy { url, shown, no_proxy } => {
             // The proxy's scheme was checked by `net::proxy`; the error repeats no URL, which may hold a password.
             let all = ProxyConfig::all(url.expose());
             let all = all.map_err(|_| unusable("the proxy", format!("{shown} is not a proxy's URL")))?;
-            (all.no_proxy(no_proxy), Some(shown.clone()))
+            (all.no_proxy(no_proxy), Some(shown.clone()), url.expose().contains('@'))
         }
         Route::Unusable { detail, fix } => return Err(Unusable { detail: detail.clone(), fix: fix.clone() }),
     };
     let tls = TlsContext::builder().with_trust_store(store.clone()).build();
     let tls = tls.map_err(|e| unusable("the trusted roots", e.to_string()))?;
     let connector = SharedHttpConnector::new(connector(deadlines, proxy, tls));
-    Ok(Routed { client: http_client_fn(move |_, _| connector.clone()), timeouts: timeouts(deadlines), proxy: shown })
+    let (client, timeouts) = (http_client_fn(move |_, _| connector.clone()), timeouts(deadlines));
+    Ok(Routed { client, timeouts, proxy: shown, has_credentials })
 }
 
 fn connector(deadlines: Deadlines, proxy: ProxyConfig, tls: TlsContext) -> Connector {

@@ -5,7 +5,7 @@
 //! | how is an SDK client built: deadlines, roots, proxy, no retries? | [`http`] |
 //! | which address is called? | [`endpoints`] |
 //! | what came back, and who answered? | [`trace`] |
-//! | what does a failed call show? | [`evidence`] |
+//! | what does a failed call show? | [`evidence`], and at a closer look [`probe`] |
 //! | the calls | [`sso_login`], [`sso_oidc`], [`sso_portal`] |
 //! | what do the AWS config files say? | [`profile`] |
 //!
@@ -26,6 +26,7 @@
 pub mod endpoints;
 pub mod evidence;
 pub mod http;
+mod probe;
 pub mod profile;
 pub mod sso_login;
 pub mod sso_oidc;
@@ -46,14 +47,16 @@ use std::time::Duration;
 use crate::core::classify::{Evidence, Operation, Signal};
 use crate::core::secret::Secret;
 use crate::core::source::SsoSession;
-use crate::core::status::Finding;
+use crate::core::status::{Finding, Setting};
 use crate::core::time::Timestamp;
-use crate::net::{Environment, NetworkSettings, ShownSetting, trust};
+use crate::net::probe::Prober;
+use crate::net::{Environment, NetworkSettings, trust};
 
 pub use http::Deadlines;
 
 use endpoints::{EnvironmentEndpoints, Service, Target};
 use http::HttpClients;
+use probe::Closer;
 use trace::Trace;
 
 /// The way to AWS under one set of network settings. Cheap to clone; changed settings want a new one.
@@ -65,6 +68,7 @@ pub struct Aws {
 #[derive(Debug)]
 struct Shared {
     http: HttpClients,
+    closer: Arc<Closer>,
     endpoints: EnvironmentEndpoints,
     oidc: Clients<aws_sdk_ssooidc::Client>,
     portal: Clients<aws_sdk_sso::Client>,
@@ -101,6 +105,7 @@ impl Aws {
         findings.extend(ignored);
         let shared = Shared {
             http: HttpClients::new(&trust, &network.proxy, deadlines),
+            closer: Closer::new(Prober::new(&network.proxy, &trust)),
             endpoints,
             oidc: Clients::default(),
             portal: Clients::default(),
@@ -110,7 +115,7 @@ impl Aws {
 
     /// The endpoint overrides of the environment, for status.
     #[must_use]
-    pub fn describe(&self) -> Vec<ShownSetting> {
+    pub fn describe(&self) -> Vec<Setting> {
         self.shared.endpoints.describe()
     }
 
@@ -128,7 +133,8 @@ impl Aws {
         };
         let target = self.shared.endpoints.resolve(service, session).map_err(|u| refuse(host, u))?;
         let http = self.shared.http.route(&target).map_err(|u| refuse(target.host.clone(), u))?;
-        Ok(Prepared { operation, target, http, trace: Trace::new(secrets) })
+        let closer = Arc::clone(&self.shared.closer);
+        Ok(Prepared { operation, target, http, closer, trace: Trace::new(secrets) })
     }
 }
 
@@ -137,15 +143,16 @@ struct Prepared {
     operation: Operation,
     target: Target,
     http: http::Routed,
+    closer: Arc<Closer>,
     trace: Trace,
 }
 
 impl Prepared {
-    /// The failure, told by the SDK's error and by what was seen on the wire.
-    fn failed<T, E>(&self, error: &http::SdkError<E>) -> Call<T> {
+    /// The failure, told by the SDK's error, by what was seen on the wire, and by a closer look at who is there.
+    async fn failed<T, E>(&self, error: &http::SdkError<E>) -> Call<T> {
         let seen = self.trace.seen();
         let signal = evidence::signal(error, &seen, self.http.proxy.as_deref());
-        self.call(Err(signal))
+        self.call(Err(self.closer.look(signal, &self.target, self.http.has_credentials).await))
     }
 
     /// An answer that is a success by its status and lacks what was asked for.

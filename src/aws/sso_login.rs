@@ -72,7 +72,7 @@ impl Aws {
                     _ => prepared.incomplete(),
                 }
             }
-            Err(error) => prepared.failed(&error),
+            Err(error) => prepared.failed(&error).await,
         }
     }
 
@@ -104,7 +104,7 @@ impl Aws {
                     _ => prepared.incomplete(),
                 }
             }
-            Err(error) => prepared.failed(&error),
+            Err(error) => prepared.failed(&error).await,
         }
     }
 
@@ -159,7 +159,7 @@ impl Aws {
                 Some(token) => prepared.call(Ok(token)),
                 None => prepared.incomplete(),
             },
-            Err(error) => prepared.failed(&error),
+            Err(error) => prepared.failed(&error).await,
         }
     }
 

@@ -38,7 +38,7 @@ impl Aws {
                 Some(token) => prepared.call(Ok(token)),
                 None => prepared.incomplete(),
             },
-            Err(error) => prepared.failed(&error),
+            Err(error) => prepared.failed(&error).await,
         }
     }
 }

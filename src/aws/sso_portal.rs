@@ -32,7 +32,7 @@ impl Aws {
                 Some(credentials) => prepared.call(Ok(credentials)),
                 None => prepared.incomplete(),
             },
-            Err(error) => prepared.failed(&error),
+            Err(error) => prepared.failed(&error).await,
         }
     }
 
@@ -47,7 +47,7 @@ impl Aws {
             // A page of a captive portal parses as an answer without accounts.
             Ok(output) if output.account_list.is_some() => prepared.call(Ok(())),
             Ok(_) => prepared.incomplete(),
-            Err(error) => prepared.failed(&error),
+            Err(error) => prepared.failed(&error).await,
         }
     }
 
@@ -60,7 +60,7 @@ impl Aws {
         let request = client.logout().access_token(access_token.expose());
         match request.customize().interceptor(prepared.trace.clone()).send().await {
             Ok(_) => prepared.call(Ok(())),
-            Err(error) => prepared.failed(&error),
+            Err(error) => prepared.failed(&error).await,
         }
     }
 

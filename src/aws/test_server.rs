@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Aws, Call, Deadlines, NewToken};
@@ -183,6 +183,9 @@ pub(super) struct Identity {
     key: PrivateKeyDer<'static>,
 }
 
+/// The name of every authority made here.
+pub(super) const AUTHORITY: &str = "Test Root CA";
+
 /// A certificate authority of our own.
 pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -190,7 +193,14 @@ impl Authority {
     pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, AUTHORITY);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// The root, as if it were a server's.
+    pub(super) fn itself(&self) -> Identity {
+        let key = PrivateKeyDer::try_from(self.0.key().serialize_der()).unwrap();
+        Identity { certificate: self.0.der().clone(), key }
     }
 
     /// Writes the root as a PEM file for the life of the folder.

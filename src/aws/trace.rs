@@ -4,7 +4,6 @@
 //! reads an empty `200` as a success without a token. Answers are reduced to [`Answer`] on the spot; no body is kept.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
@@ -19,13 +18,11 @@ use aws_smithy_types::config_bag::ConfigBag;
 use http_body_util::Limited;
 use hyper::Uri;
 
-use super::evidence::{self, Body};
-use crate::core::classify::{Answer, BodyKind};
+use crate::core::classify::Answer;
 use crate::core::secret::Secret;
 use crate::core::time::Timestamp;
+use crate::net::answer::{self, Body, MAX_BODY};
 
-/// Longest body that is read. AWS's answers are under 4 KiB; a captive portal's page may be long.
-const MAX_BODY: usize = 256 * 1024;
 /// A secret shorter than this proves nothing by appearing in a text.
 const SHORTEST_SECRET: usize = 8;
 
@@ -117,74 +114,13 @@ impl Intercept for Trace {
 
 impl Trace {
     fn reduce(&self, response: &HttpResponse, body: Body<'_>, date: Option<Timestamp>) -> Answer {
-        let status = response.status().as_u16();
-        let content_type = header(response, "content-type").unwrap_or_default();
-        let body = evidence::inspect(status, content_type, body);
-        let header_code = header(response, "x-amzn-errortype").and_then(evidence::exception_name);
-        let has = |name| header(response, name).is_some_and(|v| !v.is_empty());
-        let aws_mark = REQUEST_IDS.iter().any(|n| has(n))
-            || has("x-amzn-errortype")
-            || body.code.as_deref().is_some_and(evidence::is_known_code);
-        let message = if aws_mark || body.kind == BodyKind::Html { body.message } else { None };
-        Answer {
-            status,
-            aws_mark,
-            code: header_code.or(body.code),
-            message: self.without_secrets(message),
-            body: body.kind,
-            redirect_host: header(response, "location").and_then(location_host),
-            retry_after: header(response, "retry-after").and_then(|v| retry_after(v, date)),
-            server: self.without_secrets(header(response, "via").or(header(response, "server")).map(short)),
-        }
+        let mut answer = answer::reduce(response.status().as_u16(), |name| header(response, name), body, date);
+        answer.message = self.without_secrets(answer.message);
+        answer.server = self.without_secrets(answer.server);
+        answer
     }
 }
-
-/// The headers in which AWS's services name the request.
-const REQUEST_IDS: [&str; 4] = ["x-amzn-requestid", "x-amzn-request-id", "x-amz-request-id", "x-amz-requestid"];
 
 fn header<'a>(response: &'a HttpResponse, name: &str) -> Option<&'a str> {
     response.headers().get(name)
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(60).collect()
-}
-
-fn location_host(value: &str) -> Option<String> {
-    let uri: Uri = value.trim().parse().ok()?;
-    uri.host().map(|h| h.to_ascii_lowercase())
-}
-
-/// Seconds, or a date relative to the answer's own (RFC 9110 section 10.2.3); at most a day.
-fn retry_after(value: &str, date: Option<Timestamp>) -> Option<Duration> {
-    const MOST: Duration = Duration::from_secs(86_400);
-    let value = value.trim();
-    let wait = match value.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => Timestamp::parse_http_date(value)?.since(date?),
-    };
-    Some(wait.min(MOST))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_relative_to_the_answer() {
-        let date = Timestamp::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(retry_after("7", None), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:37 GMT", date), Some(Duration::from_secs(60)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:00:00 GMT", date), Some(Duration::ZERO));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:37 GMT", None), None);
-        assert_eq!(retry_after("99999999999999", None), Some(Duration::from_secs(86_400)));
-        assert_eq!(retry_after("-1", date), None);
-    }
-
-    #[test]
-    fn a_relative_redirect_names_no_host() {
-        assert_eq!(location_host("https://Portal.example/login?u=1").as_deref(), Some("portal.example"));
-        assert_eq!(location_host("/login"), None);
-        assert_eq!(location_host("\u{1}"), None);
-    }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use aws_credential_agent::daemon::logout_flow::{self, Which};
+use aws_credential_agent::daemon::probe;
 use aws_credential_agent::daemon::resolve::{self, Question};
 use aws_credential_agent::daemon::run::{self, Options};
 use clap::{Parser, Subcommand};
@@ -49,6 +50,21 @@ enum Once {
         #[arg(long, value_name = "MS", default_value_t = 25_000)]
         timeout_ms: u64,
     },
+    /// Look at the way to AWS from this environment (names, proxy, TLS, answers) and print what was seen as JSON
+    Probe {
+        /// Whose session's hosts [default: any profile's]
+        #[arg(long, value_name = "NAME", conflicts_with = "sso_session")]
+        profile: Option<String>,
+        /// This session's hosts
+        #[arg(long, value_name = "NAME")]
+        sso_session: Option<String>,
+        /// Where tools ask STS [default: the profile's region]
+        #[arg(long, value_name = "REGION")]
+        region: Option<String>,
+        /// How long it may take, in milliseconds, at most 5000
+        #[arg(long, value_name = "MS", default_value_t = 5_000)]
+        timeout_ms: u64,
+    },
     /// End an SSO session here and at AWS, and print what became of it as JSON
     Logout {
         /// This profile's session
@@ -76,6 +92,10 @@ fn main() -> ExitCode {
             min_ttl: Duration::from_secs(min_ttl.min(24 * 3600)),
             timeout: Duration::from_millis(timeout_ms),
         }),
+        Some(Once::Probe { profile, sso_session, region, timeout_ms }) => {
+            let within = Duration::from_millis(timeout_ms);
+            probe::main(config, &probe::Question { profile, sso_session, region, within })
+        }
         Some(Once::Logout { profile, sso_session, all }) => {
             let one = sso_session.map_or(Which::Profile(profile), Which::Session);
             logout_flow::main(config.as_deref(), if all { Which::All } else { one })

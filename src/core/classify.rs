@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::failure::{Failure, FailureClass};
 
 /// The AWS call that the evidence is about.
@@ -25,6 +27,8 @@ pub enum Operation {
     StartDeviceAuthorization,
     /// SSO OIDC CreateToken with the grant of a login.
     SignIn,
+    /// A request without any secret, which only AWS answers as AWS does (`net::probe`).
+    Probe,
 }
 
 impl Operation {
@@ -38,6 +42,7 @@ impl Operation {
             Self::Logout => "Logout",
             Self::RegisterClient => "RegisterClient",
             Self::StartDeviceAuthorization => "StartDeviceAuthorization",
+            Self::Probe => "the probe",
         }
     }
 }
@@ -59,17 +64,19 @@ pub enum Signal {
     /// An HTTP answer that is not the success that was asked for.
     Answer(Answer),
     /// The TLS handshake failed on the certificate.
-    Certificate(CertificateFault),
+    Certificate {
+        /// What is wrong with it.
+        fault: CertificateFault,
+        /// Who signed it, where somebody looked.
+        issuer: Option<Issuer>,
+    },
     /// A TLS failure of another kind (protocol, alert).
     Tls {
         /// rustls' words.
         detail: String,
     },
     /// The proxy refused the tunnel.
-    ProxyRefused {
-        /// The proxy's status, where its text could be read.
-        status: Option<u16>,
-    },
+    ProxyRefused(ProxyAnswer),
     /// Nothing could be reached: DNS, no route, connection refused.
     Unreachable {
         /// The operating system's words.
@@ -133,6 +140,38 @@ pub enum BodyKind {
     Other,
 }
 
+/// A proxy's answer to CONNECT (RFC 9110 section 9.3.6), other than a success.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProxyAnswer {
+    /// Its status, where that could be read.
+    pub status: Option<u16>,
+    /// The schemes of its `Proxy-Authenticate` headers (`Basic`, `NTLM`, `Negotiate`), where somebody looked.
+    pub schemes: Vec<String>,
+    /// Whether user and password were sent.
+    pub with_credentials: bool,
+}
+
+/// Who signed the certificates that a server presents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issuer {
+    /// The name of the last issuer in the chain.
+    pub name: String,
+    /// The inspecting product that is known by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
+}
+
+impl std::fmt::Display for Issuer {
+    /// `'Corp Root CA' (Zscaler)`; a name that says it already stands alone.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "'{}'", self.name)?;
+        match &self.product {
+            Some(product) if !self.name.to_lowercase().contains(&product.to_lowercase()) => write!(f, " ({product})"),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Why a certificate was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateFault {
@@ -142,6 +181,8 @@ pub enum CertificateFault {
     NameMismatch,
     /// It is expired or not yet valid, by the local clock.
     NotValidNow,
+    /// An authority's certificate stands where the server's should.
+    Authority,
     /// Anything else.
     Other(String),
 }
@@ -182,36 +223,15 @@ impl Evidence {
         let (op, host) = (self.operation.name(), &self.host);
         match &self.signal {
             Signal::Answer(answer) => self.classify_answer(answer),
-            Signal::Certificate(fault) => {
-                let what = match fault {
-                    CertificateFault::UnknownIssuer => "presents a certificate that is not trusted here".to_owned(),
-                    CertificateFault::NameMismatch => "presents a certificate for another host".to_owned(),
-                    CertificateFault::NotValidNow => {
-                        "presents a certificate that is not valid at this machine's time".to_owned()
-                    }
-                    CertificateFault::Other(detail) => format!("presents an unusable certificate ({detail})"),
-                };
-                let fix = match fault {
-                    CertificateFault::NotValidNow => "check this machine's clock, then the network between",
-                    _ => "set AWS_CA_BUNDLE to your company's CA, then agentctl daemon restart",
-                };
-                failed(FailureClass::Intercepted, format!("{host} {what}"), fix)
+            Signal::Certificate { fault, issuer } => {
+                Verdict::Failed { failure: fault.failure(host, issuer.as_ref()), retry_after: None }
             }
             Signal::Tls { detail } => failed(
                 FailureClass::Intercepted,
                 format!("TLS with {host} failed: {detail}"),
                 "something between may not let it through; try another network",
             ),
-            Signal::ProxyRefused { status: Some(407) } => failed(
-                FailureClass::Intercepted,
-                format!("the proxy asks for credentials before it lets us reach {host} (407)"),
-                "put user and password into HTTPS_PROXY",
-            ),
-            Signal::ProxyRefused { status } => {
-                let code = status.map_or_else(String::new, |s| format!(" ({s})"));
-                let message = format!("the proxy refuses a connection to {host}{code}");
-                failed(FailureClass::Intercepted, message, "ask for *.amazonaws.com to be allowed on the proxy")
-            }
+            Signal::ProxyRefused(answer) => Verdict::Failed { failure: answer.failure(host), retry_after: None },
             Signal::Unreachable { detail } => {
                 failed(FailureClass::Offline, format!("cannot reach {host}: {detail}"), "check the network")
             }
@@ -255,7 +275,7 @@ impl Evidence {
             return verdict;
         }
         match (status, answer.body) {
-            (200..=299, BodyKind::Json | BodyKind::JsonCut) => {
+            (200..=299, BodyKind::Json | BodyKind::JsonCut) if self.operation != Operation::Probe => {
                 failed(C::Transient, format!("{op}: {host} answered {status} with an incomplete document"), "")
             }
             (_, BodyKind::Html) => {
@@ -352,6 +372,64 @@ impl Evidence {
     }
 }
 
+impl CertificateFault {
+    fn failure(&self, host: &str, issuer: Option<&Issuer>) -> Failure {
+        let by = issuer.map_or_else(String::new, |issuer| format!(" by {issuer}"));
+        let (what, fix) = match self {
+            Self::UnknownIssuer if by.is_empty() => (" that is not trusted here".to_owned(), TRUST),
+            Self::UnknownIssuer => (", which is not trusted here".to_owned(), TRUST),
+            Self::NameMismatch => (" for another host".to_owned(), BETWEEN),
+            Self::NotValidNow => (
+                " that is not valid at this machine's time".to_owned(),
+                "check this machine's clock, then the network between",
+            ),
+            Self::Authority => (
+                ", an authority's own as if it were the server's".to_owned(),
+                "ask who runs the proxy to have it issue certificates for hosts",
+            ),
+            Self::Other(detail) => (format!(" that cannot be used ({detail})"), BETWEEN),
+        };
+        let message = format!("{host} presents a certificate{by}{what}");
+        let failure = Failure::new(FailureClass::Intercepted, message, fix);
+        if *self == Self::UnknownIssuer || *self == Self::NameMismatch { failure.of_rejected_chain() } else { failure }
+    }
+}
+
+impl ProxyAnswer {
+    /// Whether it takes what a URL can hold.
+    fn takes_passwords(&self) -> bool {
+        self.schemes.is_empty() || self.schemes.iter().any(|s| s.eq_ignore_ascii_case("basic"))
+    }
+
+    fn failure(&self, host: &str) -> Failure {
+        let (message, fix) = match self.status {
+            Some(407) if !self.takes_passwords() => (
+                format!("the proxy asks for {} before it lets us reach {host} (407), which is not supported", {
+                    let schemes: Vec<&str> = self.schemes.iter().take(3).map(String::as_str).collect();
+                    schemes.join(" or ")
+                }),
+                "run a local proxy that can (px, cntlm) and name that in HTTPS_PROXY",
+            ),
+            Some(407) if self.with_credentials => (
+                format!("the proxy refuses the user and password that we have for it ({host}, 407)"),
+                "correct them in HTTPS_PROXY, then agentctl daemon restart; or in https_proxy of config.toml",
+            ),
+            Some(407) => (format!("the proxy asks for credentials before it lets us reach {host} (407)"), PROXY),
+            Some(status @ 500..=599) => (
+                format!("the proxy does not reach {host} ({status})"),
+                "ask who runs the proxy whether *.amazonaws.com is allowed on it",
+            ),
+            status => {
+                let code = status.map_or_else(String::new, |s| format!(" ({s})"));
+                let message = format!("the proxy refuses a connection to {host}{code}");
+                (message, "ask for *.amazonaws.com to be allowed on the proxy")
+            }
+        };
+        Failure::new(FailureClass::Intercepted, message, fix)
+    }
+}
+
+const TRUST: &str = "set AWS_CA_BUNDLE to your company's CA, then agentctl daemon restart; or ca_bundle in config.toml";
 const PORTAL: &str = "sign in to the network in a browser, then try again";
 const PROXY: &str = "put user and password into HTTPS_PROXY";
 const BETWEEN: &str = "a proxy or gateway is in between; try another network or ask who runs it";

@@ -134,6 +134,9 @@ pub struct Failure {
     pub message: String,
     /// The next step; empty when there is nothing to do but wait.
     pub fix: String,
+    /// Somebody in between presents certificates that are not trusted here: another login would end as this one did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rejected_chain: bool,
 }
 
 impl Failure {
@@ -145,7 +148,14 @@ impl Failure {
     pub fn new(class: FailureClass, message: impl AsRef<str>, fix: impl AsRef<str>) -> Self {
         let fix = one_line(fix.as_ref(), Self::MAX_CHARS / 2);
         let room = Self::MAX_CHARS - fix.chars().count() - 2;
-        Self { class, message: one_line(message.as_ref(), room), fix }
+        Self { class, message: one_line(message.as_ref(), room), fix, rejected_chain: false }
+    }
+
+    /// The same, caused by a chain of certificates that is not trusted here.
+    #[must_use]
+    pub fn of_rejected_chain(mut self) -> Self {
+        self.rejected_chain = true;
+        self
     }
 
     /// This failure in words for somebody who asked for `profile`: a login needs a name.

@@ -27,6 +27,7 @@ pub mod login;
 pub mod node;
 pub mod nodes;
 pub mod portal;
+pub mod probe;
 pub mod pulls;
 pub mod role;
 pub mod schedule;

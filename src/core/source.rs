@@ -3,7 +3,7 @@
 //! A chain's prefix *is* the identity of what is kept: two profiles that name the same session, account and role share
 //! one entry; a changed setting is another identity, so a config change resets exactly what it changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,6 +53,13 @@ pub struct Endpoints {
 }
 
 impl SsoSession {
+    /// One that nobody has: AWS's own addresses in a region.
+    #[must_use]
+    pub fn nobodys(region: &str) -> Self {
+        let (name, start_url, scopes, endpoints) = Default::default();
+        Self { name, start_url, region: region.to_owned(), scopes, endpoints }
+    }
+
     /// What a client is registered for.
     #[must_use]
     pub fn registration_scopes(&self) -> Vec<String> {
@@ -163,6 +170,8 @@ pub struct Profile {
     pub source: Result<Chain, Failure>,
     /// `region`, for the client's information only.
     pub region: Option<String>,
+    /// `ca_bundle`: a PEM file with the roots that the AWS CLI trusts instead of its own.
+    pub ca_bundle: Option<PathBuf>,
 }
 
 /// Everything that the files of one world say.
@@ -172,4 +181,12 @@ pub struct WorldConfig {
     pub profiles: BTreeMap<String, Profile>,
     /// What is worth telling about the files: ignored settings, files with wrong modes.
     pub findings: Vec<Finding>,
+}
+
+impl WorldConfig {
+    /// Each `ca_bundle`, whichever profile names it.
+    #[must_use]
+    pub fn ca_bundles(&self) -> BTreeSet<PathBuf> {
+        self.profiles.values().filter_map(|profile| profile.ca_bundle.clone()).collect()
+    }
 }

@@ -180,6 +180,17 @@ pub struct LoginPause {
     pub failure: Failure,
 }
 
+/// A setting and its origin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Its name: `HTTPS_PROXY`, `AWS_CA_BUNDLE`, `AWS_ENDPOINT_URL_SSO`, ...
+    pub name: String,
+    /// Its value, passwords left out.
+    pub value: String,
+    /// `environment`, `config.toml` or `AWS config`.
+    pub origin: String,
+}
+
 /// Something worth a person's attention. Like a [`Failure`] it is plain text of bounded length, whatever it quotes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {

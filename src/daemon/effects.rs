@@ -10,10 +10,11 @@ use tracing::{debug, info, warn};
 
 use super::event_loop::{Message, Sender};
 use super::login_flow;
+use super::probe;
 use super::settings::Configuration;
 use super::token_flow::{TokenFlow, role_flow};
 use super::watcher::Watcher;
-use crate::core::broker::{Event, Fetch, LoginCall, Outcome, Verify};
+use crate::core::broker::{Event, Fetch, LoginCall, Outcome, ProbeCall, Verify};
 use crate::core::classify::Verdict;
 use crate::core::failure::{Failure, FailureClass, shell_word};
 use crate::core::login::{AttemptId, Ending, History, Notice, Shown};
@@ -105,6 +106,17 @@ impl Effects {
             let call = aws.list_accounts(&verify.session, &verify.token.access_token).await;
             let result = call.result.map_err(|evidence| evidence.classify());
             post(&broker, Event::Verified(verify.login, result));
+        });
+    }
+
+    /// Looks whether AWS is reached.
+    pub fn probe(&self, call: ProbeCall) {
+        let (broker, aws) = (self.broker.clone(), self.configuration.aws());
+        tokio::spawn(async move {
+            let result = probe::way_to(&aws, &call.session).await;
+            let found = result.as_ref().map_or_else(Failure::line, |()| "AWS is reached".to_owned());
+            info!(session = call.session.id(), found, "looked whether a login is worth it");
+            post(&broker, Event::Probed(call, result));
         });
     }
 

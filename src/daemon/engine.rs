@@ -58,7 +58,13 @@ impl Engine {
         let ((revision, revision_seen), looked) = (watch::channel(0), Arc::new(Notify::new()));
         let state = StateFile::new(state, Pauses::real());
         let tokens = TokenFlow::new(state.clone(), clock);
-        let watcher = Arc::new(Watcher::new(broker.clone(), tokens.clone(), clock, Arc::clone(&home)));
+        let watcher = Arc::new(Watcher::new(
+            broker.clone(),
+            Arc::clone(&configuration),
+            tokens.clone(),
+            clock,
+            Arc::clone(&home),
+        ));
         let effects = Effects {
             broker: broker.clone(),
             configuration: Arc::clone(&configuration),

@@ -121,6 +121,7 @@ impl EventLoop {
                 Action::Login(call) => self.effects.login(*call),
                 Action::AbandonLogin(attempt) => self.effects.abandon(attempt),
                 Action::Verify(verify) => self.effects.verify(verify),
+                Action::Probe(call) => self.effects.probe(call),
                 Action::RememberLogins(session, history) => self.effects.remember_login(session, history),
                 Action::Notify(notice) => self.effects.notify(&notice),
             }

@@ -19,6 +19,7 @@ use super::connections::Seats;
 use super::engine::Desk;
 use super::event_loop::Message;
 use super::logout_flow::Logouts;
+use super::probe;
 use super::settings::Configuration;
 use super::succession::Succession;
 use super::token_flow::TokenFlow;
@@ -28,7 +29,7 @@ use crate::api::v1;
 use crate::core::broker::{Demand, Event};
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::source::World;
-use crate::core::status::Finding;
+use crate::core::status::{Finding, Setting};
 use crate::core::time::{Tick, Timestamp};
 use crate::core::waiters::{Answer, ProfileRef, Refusal};
 use crate::files::state::{Pause, StateFile};
@@ -77,7 +78,7 @@ pub struct Api {
 #[derive(Clone, Debug, Default)]
 pub struct Circumstances {
     /// Settings with their origin.
-    pub network: Vec<v1::Setting>,
+    pub network: Vec<Setting>,
     /// Ignored overrides, unusable CA files, an invalid config.toml.
     pub findings: Vec<Finding>,
 }
@@ -91,6 +92,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/profiles/{profile}/refresh", post(refresh))
         .route("/v1/profiles/{profile}/rejected", post(rejected))
         .route("/v1/audit", get(audit_log))
+        .route("/v1/probe", post(look_at_the_way))
         .route("/v1/pause", post(pause))
         .route("/v1/resume", post(resume))
         .route("/v1/shutdown", post(shutdown))
@@ -227,6 +229,23 @@ async fn audit_log(State(api): State<Arc<Api>>, query: Result<Query<v1::AuditQue
     let Ok(Query(query)) = query else { return bad_request("the query takes since (RFC 3339), profile and limit") };
     match api.audit.read(query).await {
         Ok(document) => json(document.into()),
+        Err(failure) => failed(&failure),
+    }
+}
+
+async fn look_at_the_way(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -> Response {
+    let request = if body.is_empty() { Ok(v1::ProbeRequest::default()) } else { serde_json::from_slice(&body) };
+    let Ok(v1::ProbeRequest { profile, sso_session, region, timeout_ms }) = request else {
+        return bad_request("the body takes profile, sso_session, region and timeout_ms");
+    };
+    let world = match api.world(&headers, hold(None)).await {
+        Ok(world) => world,
+        Err(response) => return *response,
+    };
+    let within = timeout_ms.map_or(probe::LIMIT, Duration::from_millis);
+    let question = probe::Question { profile, sso_session, region, within };
+    match probe::document(&api.configuration, &world, &question).await {
+        Ok(probe) => document(StatusCode::OK, &probe),
         Err(failure) => failed(&failure),
     }
 }

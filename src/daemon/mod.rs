@@ -5,7 +5,7 @@
 //! ([`effects`]). Requests come in over [`connections`] and through [`http`]; files are looked at on demand and at every
 //! tick ([`watcher`]), and when the operating system says that something happened to them ([`folder_watch`]). All of this
 //! but the socket and the listening is the [`engine`], which [`once`] uses without a daemon. Grants are put on
-//! record beside it all ([`audit`]).
+//! record beside it all ([`audit`]). The way to AWS is looked at by [`probe`].
 //! What may be shared between tasks is a channel, a socket or an immutable value; the only locks are around the
 //! watcher's stamps, the current AWS client, the count of what the audit log lost and what was heard of files.
 
@@ -23,6 +23,7 @@ pub mod login_flow;
 pub mod login_routes;
 pub mod logout_flow;
 pub mod once;
+pub mod probe;
 pub mod resolve;
 pub mod run;
 pub mod settings;

@@ -22,7 +22,12 @@ use crate::platform::process;
 #[must_use]
 pub fn main(config: Option<&Path>, act: impl AsyncFnOnce(&Engine) -> Result<Zeroizing<String>, Failure>) -> ExitCode {
     process::harden();
-    match done(config, act) {
+    tell(done(config, act))
+}
+
+/// Prints the document, or the failure.
+pub(super) fn tell(result: Result<Zeroizing<String>, Failure>) -> ExitCode {
+    match result {
         Ok(document) => print(document.as_bytes(), ExitCode::SUCCESS),
         Err(failure) => {
             run::complain(&failure);

@@ -2,9 +2,9 @@
 //! the way to AWS, and what status says about both. Read at the start, and again when the file changes, or a file of
 //! trusted roots that it or the environment names, or one of the system's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,13 +12,13 @@ use tracing::{info, warn};
 
 use super::event_loop::{Message, Sender};
 use super::http::Circumstances;
-use crate::api::v1;
 use crate::aws::{Aws, Deadlines};
 use crate::core::broker::Event;
 use crate::core::failure::Failure;
 use crate::core::login::FlowWish;
 use crate::core::settings::Settings;
-use crate::core::status::Finding;
+use crate::core::source::World;
+use crate::core::status::{Finding, Setting};
 use crate::core::time::Tick;
 use crate::files::config_toml::Config;
 use crate::files::watch::Stamp;
@@ -37,6 +37,8 @@ pub struct Configuration {
 
 struct Seen {
     config: Config,
+    /// The `ca_bundle`s of each world's AWS config.
+    bundles: BTreeMap<Arc<World>, BTreeSet<PathBuf>>,
     stamp: Stamp,
     roots: Vec<(PathBuf, Stamp)>,
     /// When the files of roots were last looked at.
@@ -56,11 +58,12 @@ impl Configuration {
         // Before the file is read, so that a change during the read is seen later.
         let stamp = Stamp::of(&path);
         let config = Config::load(&environment, named)?;
-        let Network { aws, circumstances, roots } = Network::new(&environment, &config);
+        let Network { aws, circumstances, roots } = Network::new(&environment, &config, &BTreeSet::new());
+        let bundles = BTreeMap::new();
         Ok(Self {
             environment,
             named: named.map(Path::to_owned),
-            seen: Mutex::new(Seen { config, stamp, roots, roots_looked_at: Clock.tick() }),
+            seen: Mutex::new(Seen { config, bundles, stamp, roots, roots_looked_at: Clock.tick() }),
             aws: Mutex::new(aws),
             circumstances: watch::Sender::new(circumstances),
         })
@@ -76,6 +79,25 @@ impl Configuration {
     #[must_use]
     pub fn circumstances(&self) -> watch::Receiver<Circumstances> {
         self.circumstances.subscribe()
+    }
+
+    /// The settings of the network in force, and what is wrong with them.
+    #[must_use]
+    pub fn network(&self) -> (Vec<Setting>, Vec<Finding>) {
+        let circumstances = self.circumstances.borrow();
+        (circumstances.network.clone(), circumstances.findings.clone())
+    }
+
+    /// The variables of this process that say how the network is used, as far as `config.toml` lets them.
+    #[must_use]
+    pub fn network_environment(&self) -> crate::net::Environment {
+        environment(&self.environment, &self.seen.lock().unwrap_or_else(PoisonError::into_inner).config)
+    }
+
+    /// The user's home folder, if there is one.
+    #[must_use]
+    pub fn home(&self) -> Option<PathBuf> {
+        self.environment.home().ok()
     }
 
     /// Users other than ours that may use the socket. Read once: the socket is bound once.
@@ -121,7 +143,7 @@ impl Configuration {
         if stamp == seen.stamp {
             if seen.has_other_roots() {
                 info!("trusted roots changed");
-                self.take_network(seen, broker);
+                self.take_network(seen, Some(broker));
             }
             return;
         }
@@ -130,7 +152,7 @@ impl Configuration {
             Ok(config) => {
                 info!(path = %config.path.display(), "settings changed");
                 seen.config = config;
-                self.take_network(seen, broker);
+                self.take_network(seen, Some(broker));
             }
             Err(failure) => {
                 warn!(cause = failure.message, "the settings cannot be read; the last good ones stay");
@@ -144,22 +166,45 @@ impl Configuration {
         }
     }
 
+    /// Trusts the roots that the AWS config of a world names as well; none: it names none, or is forgotten. Blocking:
+    /// the files are read. `broker`: whom to tell.
+    pub fn take_bundles(&self, world: &Arc<World>, bundles: BTreeSet<PathBuf>, broker: Option<&Sender>) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = seen.all_bundles();
+        match bundles.is_empty() {
+            true => seen.bundles.remove(world),
+            false => seen.bundles.insert(Arc::clone(world), bundles),
+        };
+        if seen.all_bundles() != before {
+            info!("trusted roots changed");
+            self.take_network(seen, broker);
+        }
+    }
+
     /// Builds the way to AWS anew. What failed on the old one may work.
-    fn take_network(&self, mut seen: MutexGuard<'_, Seen>, broker: &Sender) {
-        let Network { aws, circumstances, roots } = Network::new(&self.environment, &seen.config);
+    fn take_network(&self, mut seen: MutexGuard<'_, Seen>, broker: Option<&Sender>) {
+        let Network { aws, circumstances, roots } = Network::new(&self.environment, &seen.config, &seen.all_bundles());
         seen.roots = roots;
         *self.aws.lock().unwrap_or_else(PoisonError::into_inner) = aws;
         self.circumstances.send_replace(circumstances);
         drop(seen);
+        let Some(broker) = broker else { return };
         self.announce(broker);
         // When the loop has ended there is nobody left to tell.
         let _ = broker.send(Message::Event(Event::NetworkChanged));
     }
 }
 
+/// More files of roots are no configuration.
+const MOST_BUNDLES: usize = 64;
+
 const INVALID: &str = "settings-invalid";
 
 impl Seen {
+    fn all_bundles(&self) -> BTreeSet<PathBuf> {
+        self.bundles.values().flatten().take(MOST_BUNDLES).cloned().collect()
+    }
+
     fn has_other_roots(&mut self) -> bool {
         let now = Clock.tick();
         if now.since(self.roots_looked_at) < LOOK_AT_ROOTS {
@@ -178,24 +223,29 @@ struct Network {
 }
 
 impl Network {
-    fn new(environment: &Environment, config: &Config) -> Self {
-        let inherited = environment.iter().filter(|(name, _)| config.inherit_network_env || !is_network(name));
-        let env: crate::net::Environment = inherited.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    fn new(environment: &Environment, config: &Config, bundles: &BTreeSet<PathBuf>) -> Self {
+        let env = self::environment(environment, config);
         let settings = NetworkSettings::new(
             &env,
             &NetworkConfig {
                 https_proxy: config.https_proxy.as_ref().map(|s| s.expose().to_owned()),
                 no_proxy: config.no_proxy.clone(),
                 ca_bundle: config.ca_bundle.clone(),
+                aws_ca_bundles: bundles.iter().cloned().collect(),
             },
         );
         let stamped = |path: PathBuf| (path.clone(), Stamp::of(&path));
         let roots = trust::sources(&settings.ca_files).into_iter().map(stamped).collect();
         let (aws, findings) = Aws::new(&settings, &env, Deadlines::default());
-        let shown = settings.describe().into_iter().chain(aws.describe());
-        let network = shown.map(|s| v1::Setting { name: s.name, value: s.value, origin: s.origin }).collect();
+        let network = settings.describe().into_iter().chain(aws.describe()).collect();
         Self { aws, circumstances: Circumstances { network, findings }, roots }
     }
+}
+
+/// The environment without what `config.toml` forbids to take from it.
+fn environment(environment: &Environment, config: &Config) -> crate::net::Environment {
+    let inherited = environment.iter().filter(|(name, _)| config.inherit_network_env || !is_network(name));
+    inherited.map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
 /// Endpoint overrides and file locations are no network settings: they stay.

@@ -12,6 +12,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::task::JoinSet;
 
 use super::event_loop::{Message, Sender};
+use super::settings::Configuration;
 use super::token_flow::TokenFlow;
 use crate::aws::profile;
 use crate::core::broker::Event;
@@ -62,6 +63,7 @@ struct Looked {
 /// The stamps of everything that was read.
 pub struct Watcher {
     broker: Sender,
+    configuration: Arc<Configuration>,
     tokens: TokenFlow,
     clock: Clock,
     /// The daemon's own world, never forgotten.
@@ -74,9 +76,15 @@ pub struct Watcher {
 impl Watcher {
     /// A watcher that has seen nothing yet.
     #[must_use]
-    pub fn new(broker: Sender, tokens: TokenFlow, clock: Clock, home: Arc<World>) -> Self {
+    pub fn new(
+        broker: Sender,
+        configuration: Arc<Configuration>,
+        tokens: TokenFlow,
+        clock: Clock,
+        home: Arc<World>,
+    ) -> Self {
         let (worlds, folders_due, sessions) = Default::default();
-        Self { broker, tokens, clock, home, worlds, folders_due, sessions }
+        Self { broker, configuration, tokens, clock, home, worlds, folders_due, sessions }
     }
 
     /// Brings the broker up to date with the files of one world, and says whether it knows that world: one that is new
@@ -117,6 +125,9 @@ impl Watcher {
                 let (stamps, config) = read_config(&world, stamps, *read).await;
                 // What could not be read is read again at the next look: the error may have been of the moment.
                 *read = config.is_ok().then_some(stamps);
+                if let Ok(config) = &config {
+                    watcher.take_bundles(&world, config.ca_bundles()).await;
+                }
                 watcher.post(Event::Config { world: Arc::clone(&world), config });
                 looked.told.store(true, Ordering::Release);
             }
@@ -170,6 +181,7 @@ impl Watcher {
         for (n, (asked, world)) in by_age.into_iter().enumerate() {
             if n < too_many || now.since(asked) > FORGET_AFTER {
                 worlds.remove(&world);
+                self.configuration.take_bundles(&world, BTreeSet::new(), Some(&self.broker));
                 self.post(Event::Forget(world));
             }
         }
@@ -192,6 +204,14 @@ impl Watcher {
             Ok(Err(_)) => unread("reading the token file ended without a result"),
             Err(_) => unread("the token file could not be read in time"),
         }
+    }
+
+    /// Before the broker hears of the config: what it fetches then is fetched with these.
+    async fn take_bundles(&self, world: &Arc<World>, bundles: BTreeSet<PathBuf>) {
+        let (configuration, broker, world) = (Arc::clone(&self.configuration), self.broker.clone(), Arc::clone(world));
+        let taking = tokio::task::spawn_blocking(move || configuration.take_bundles(&world, bundles, Some(&broker)));
+        // A disk that hangs is not waited for; it ends early only by a panic, which the log tells.
+        let _ = tokio::time::timeout(READ_DEADLINE, taking).await;
     }
 
     /// The sessions that matter from now on; those known keep their stamps.
@@ -286,7 +306,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (broker, mut inbox) = mpsc::unbounded_channel();
         let tokens = TokenFlow::new(StateFile::new(root.path(), Pauses::none()), Clock);
-        let watcher = Arc::new(Watcher::new(broker, tokens, Clock, Arc::default()));
+        let environment = [("HOME", root.path().to_str().unwrap())].into_iter().collect();
+        let configuration = Arc::new(Configuration::load(environment, None).unwrap());
+        let watcher = Arc::new(Watcher::new(broker, configuration, tokens, Clock, Arc::default()));
         let world = |n: usize| Arc::new(World { config_file: root.path().join(n.to_string()), ..World::default() });
         for n in 0..3 * MAX_WORLDS {
             assert!(watcher.look_at(&world(n), READ_DEADLINE).await, "the newest is known");

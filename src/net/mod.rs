@@ -8,11 +8,20 @@
 //! | which settings are in force, and where did each come from? | [`settings`] |
 //! | which roots are trusted? | [`trust`] |
 //! | does this address go through a proxy? | [`proxy`] |
+//! | what tells AWS's answer from anybody else's? | [`answer`] |
+//! | who signed a certificate, and why is it refused? | [`certificate`], [`products`] |
+//! | how far does a request get, and who is in between? | [`probe`] |
+//! | what do the tools of this machine trust, and what cures those that do not? | [`tools`] |
 //!
-//! Deliberately absent: any connection (see `aws::http`), SOCKS, NTLM and PAC, which the HTTP client cannot speak.
+//! Deliberately absent: calls of AWS (see `aws`), SOCKS, NTLM and PAC, which the HTTP client cannot speak.
 
+pub mod answer;
+pub mod certificate;
+pub mod probe;
+pub mod products;
 pub mod proxy;
 pub mod settings;
+pub mod tools;
 pub mod trust;
 
-pub use settings::{Environment, NetworkConfig, NetworkSettings, ShownSetting};
+pub use settings::{Environment, NetworkConfig, NetworkSettings};

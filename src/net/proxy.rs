@@ -13,9 +13,9 @@
 
 use http::Uri;
 
-use super::settings::{Environment, NetworkConfig, Origin, ShownSetting};
+use super::settings::{Environment, NetworkConfig, Origin};
 use crate::core::secret::Secret;
-use crate::core::status::Finding;
+use crate::core::status::{Finding, Setting};
 
 /// The proxies in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,8 +104,8 @@ impl ProxySettings {
 
     /// What status shows.
     #[must_use]
-    pub fn describe(&self) -> Vec<ShownSetting> {
-        let shown = |name: &str, value: &str, origin: Origin| ShownSetting {
+    pub fn describe(&self) -> Vec<Setting> {
+        let shown = |name: &str, value: &str, origin: Origin| Setting {
             name: name.to_owned(),
             value: value.to_owned(),
             origin: origin.name().to_owned(),

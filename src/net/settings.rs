@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::proxy::ProxySettings;
+use crate::core::status::Setting;
 
 /// An environment as a value: the daemon's own, or the one of the client that started it.
 pub type Environment = BTreeMap<String, String>;
 
-/// The network keys of our own `config.toml`. Each outranks the environment.
+/// The network keys of our own `config.toml`, each of which outranks the environment, and what the AWS config adds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkConfig {
     /// `https_proxy`: a URL; empty means no proxy whatever the environment says.
@@ -17,6 +18,8 @@ pub struct NetworkConfig {
     pub no_proxy: Option<String>,
     /// `ca_bundle`: a PEM file of roots to trust as well.
     pub ca_bundle: Option<PathBuf>,
+    /// The same key of the AWS config file's profiles.
+    pub aws_ca_bundles: Vec<PathBuf>,
 }
 
 /// A PEM file of roots to trust beside the platform's own.
@@ -24,7 +27,7 @@ pub struct NetworkConfig {
 pub struct CaFile {
     /// The variable or config key that names it.
     pub name: &'static str,
-    /// `environment` or `config.toml`.
+    /// Where it is set.
     pub origin: Origin,
     /// The file.
     pub path: PathBuf,
@@ -37,6 +40,8 @@ pub enum Origin {
     Environment,
     /// Our own `config.toml`.
     Config,
+    /// The AWS config file.
+    AwsConfig,
 }
 
 impl Origin {
@@ -46,19 +51,9 @@ impl Origin {
         match self {
             Self::Environment => "environment",
             Self::Config => "config.toml",
+            Self::AwsConfig => "AWS config",
         }
     }
-}
-
-/// One line of the listing in status. Passwords are left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShownSetting {
-    /// The variable or config key.
-    pub name: String,
-    /// Its value.
-    pub value: String,
-    /// `environment` or `config.toml`.
-    pub origin: String,
 }
 
 /// Everything that decides how AWS is reached, apart from endpoints.
@@ -88,14 +83,20 @@ impl NetworkSettings {
             let path = env.get(*name).filter(|v| !v.is_empty())?;
             Some(CaFile { name, origin: Origin::Environment, path: path.into() })
         });
-        Self { proxy: ProxySettings::new(env, config), ca_files: from_config.chain(from_env).collect() }
+        let from_aws = config.aws_ca_bundles.iter().map(|path| CaFile {
+            name: "ca_bundle",
+            origin: Origin::AwsConfig,
+            path: path.clone(),
+        });
+        let ca_files = from_config.chain(from_env).chain(from_aws).collect();
+        Self { proxy: ProxySettings::new(env, config), ca_files }
     }
 
     /// What status shows.
     #[must_use]
-    pub fn describe(&self) -> Vec<ShownSetting> {
+    pub fn describe(&self) -> Vec<Setting> {
         let mut shown = self.proxy.describe();
-        shown.extend(self.ca_files.iter().map(|f| ShownSetting {
+        shown.extend(self.ca_files.iter().map(|f| Setting {
             name: f.name.to_owned(),
             value: f.path.display().to_string(),
             origin: f.origin.name().to_owned(),

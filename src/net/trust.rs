@@ -7,9 +7,7 @@
 //! process (a newly installed company CA would need a restart), and a debug build of it panics where there are none.
 
 use std::collections::BTreeSet;
-#[cfg(all(unix, not(target_os = "macos")))]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
@@ -80,10 +78,9 @@ impl Trust {
     }
 
     fn add_file(&mut self, file: &CaFile, seen: &mut BTreeSet<Vec<u8>>) -> Result<(), String> {
-        let contents = limits::read_public(&file.path, MAX_BUNDLE).map_err(|e| e.to_string())?;
-        let sections: Vec<_> = CertificateDer::pem_slice_iter(&contents.bytes).collect();
+        let sections = sections(&file.path)?;
         let total = sections.len();
-        let usable = self.add(sections.into_iter().filter_map(Result::ok).collect(), seen);
+        let usable = self.add(sections.into_iter().flatten().collect(), seen);
         match (total, usable) {
             (0, _) => Err("holds no PEM certificate".to_owned()),
             (_, 0) => Err("holds no usable certificate".to_owned()),
@@ -91,6 +88,25 @@ impl Trust {
             _ => Ok(()),
         }
     }
+}
+
+/// The certificates of a PEM file that can be read.
+///
+/// # Errors
+/// In words, the file cannot.
+pub(super) fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    Ok(sections(path)?.into_iter().flatten().collect())
+}
+
+/// Each section of a PEM file, if it is a certificate.
+fn sections(path: &Path) -> Result<Vec<Option<CertificateDer<'static>>>, String> {
+    let contents = limits::read_public(path, MAX_BUNDLE).map_err(|e| e.to_string())?;
+    Ok(CertificateDer::pem_slice_iter(&contents.bytes).map(Result::ok).collect())
+}
+
+/// The system's bundles, as files to be named to others.
+pub(super) fn bundles() -> impl Iterator<Item = PathBuf> {
+    FILES.iter().map(PathBuf::from).filter(|path| path.is_file())
 }
 
 #[cfg(all(unix, not(target_os = "macos")))]
@@ -114,7 +130,7 @@ const FOLDERS: [&str; 0] = [];
 /// The system's bundle at its usual places. `SSL_CERT_FILE` is one more file for us, while the usual loader would let
 /// it *replace* the system's roots: it reads the process's environment, so it gets paths instead.
 #[cfg(all(unix, not(target_os = "macos")))]
-fn platform_roots() -> Vec<CertificateDer<'static>> {
+pub(super) fn platform_roots() -> Vec<CertificateDer<'static>> {
     let files = FILES.iter().map(Path::new).filter(|p| p.is_file());
     let from_file =
         files.map(|p| rustls_native_certs::load_certs_from_paths(Some(p), None).certs).find(|certs| !certs.is_empty());
@@ -127,7 +143,7 @@ fn platform_roots() -> Vec<CertificateDer<'static>> {
 /// The keychain or the system store. Where the process's environment has `SSL_CERT_FILE` or `SSL_CERT_DIR`, the loader
 /// reads those instead, so there the union lacks the platform's own roots.
 #[cfg(not(all(unix, not(target_os = "macos"))))]
-fn platform_roots() -> Vec<CertificateDer<'static>> {
+pub(super) fn platform_roots() -> Vec<CertificateDer<'static>> {
     rustls_native_certs::load_native_certs().certs
 }
 

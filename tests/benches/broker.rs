@@ -69,7 +69,7 @@ impl Load {
             };
             let role = Link::SsoRole { account_id: "111122223333".into(), role_name: format!("role-{n}") };
             let chain = Chain::root(Arc::clone(&load.world), Link::SsoSession(session)).then(role);
-            (name.clone(), Profile { source: Ok(chain), region: None })
+            (name.clone(), Profile { source: Ok(chain), region: None, ca_bundle: None })
         });
         let config = WorldConfig { profiles: profiles.collect(), findings: Vec::new() };
         load.step(Event::Config { world: Arc::clone(&load.world), config: Ok(config) });
@@ -100,6 +100,7 @@ impl Load {
                 | Action::Login(_)
                 | Action::AbandonLogin(_)
                 | Action::Verify(_)
+                | Action::Probe(_)
                 | Action::RememberLogins(..)
                 | Action::Notify(_) => {}
             }

@@ -12,7 +12,7 @@ const MAX_LINES: usize = 500;
 const LAYERS: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("api", &["core"]),
-    ("net", &["core", "files"]),
+    ("net", &["core", "files", "platform"]),
     ("platform", &["core"]),
     ("aws", &["core", "net", "files", "platform"]),
     ("files", &["core", "platform"]),

@@ -109,6 +109,7 @@ impl Bed {
                 Action::Login(_)
                 | Action::AbandonLogin(_)
                 | Action::Verify(_)
+                | Action::Probe(_)
                 | Action::RememberLogins(..)
                 | Action::Notify(_) => {
                     self.fail("nobody asked for a login".to_owned());
@@ -294,7 +295,7 @@ impl Bed {
                 (1, 0..4) => Ok(chain(&world, 1, n, n % 3)),
                 _ => Ok(chain(&world, n % 2, n / 2, n % 3)),
             };
-            (format!("p{n}"), Profile { source, region: None })
+            (format!("p{n}"), Profile { source, region: None, ca_bundle: None })
         };
         let count = if variant == 2 { 3 } else { 7 };
         let config = match variant {

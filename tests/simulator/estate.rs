@@ -135,7 +135,7 @@ impl Estate {
 
     pub(crate) fn config(&self, world: usize) -> WorldConfig {
         let there = (0..self.profiles.len()).filter(|n| self.profiles[*n].world == world && self.has(*n));
-        let profile = |plan: &ProfilePlan| Profile { source: Ok(self.chain(plan.key)), region: None };
+        let profile = |plan: &ProfilePlan| Profile { source: Ok(self.chain(plan.key)), region: None, ca_bundle: None };
         let profiles = there.map(|n| &self.profiles[n]).map(|plan| (plan.name.clone(), profile(plan))).collect();
         WorldConfig { profiles, findings: Vec::new() }
     }

@@ -11,7 +11,7 @@ mod days;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aws_credential_agent::core::broker::{Action, Broker, Event, Fetch, LoginCall, Outcome};
+use aws_credential_agent::core::broker::{Action, Broker, Event, Fetch, LoginCall, Outcome, ProbeCall};
 use aws_credential_agent::core::classify::Verdict;
 use aws_credential_agent::core::credential::{Credential, RefreshGrant, RoleCredentials, SsoToken};
 use aws_credential_agent::core::failure::{Failure, FailureClass};
@@ -51,6 +51,7 @@ enum Due {
     Read(NodeId),
     Fetched(Box<Fetch>),
     Verified(LoginId),
+    Probed(ProbeCall),
     Show(Box<LoginCall>),
     Say(AttemptId, Say),
     Hook { every: i64, until: i64 },
@@ -149,7 +150,7 @@ impl Sim {
     fn begin(&mut self) {
         self.broker = Broker::new(Arc::clone(&self.world));
         self.step(Event::Logins(Some(self.remembered.clone())));
-        let profile = Profile { source: Ok(self.chain.clone()), region: None };
+        let profile = Profile { source: Ok(self.chain.clone()), region: None, ca_bundle: None };
         let config = WorldConfig { profiles: [("dev".to_owned(), profile)].into(), findings: Vec::new() };
         self.step(Event::Config { world: Arc::clone(&self.world), config: Ok(config) });
     }
@@ -188,6 +189,7 @@ impl Sim {
                 Action::ReadToken { node, .. } => self.plan(1, Due::Read(node)),
                 Action::Fetch(fetch) => self.plan(200, Due::Fetched(fetch)),
                 Action::Verify(verify) => self.plan(200, Due::Verified(verify.login)),
+                Action::Probe(call) => self.plan(300, Due::Probed(call)),
                 Action::Login(call) => {
                     self.attempts.insert(call.attempt, Attempt { shown: false });
                     self.plan(500, Due::Show(call));
@@ -214,6 +216,10 @@ impl Sim {
                 let result = self.portal().map_or(Ok(()), Err);
                 self.step(Event::Verified(login, result));
             }
+            Due::Probed(call) => {
+                let result = self.probe();
+                self.step(Event::Probed(call, result));
+            }
             Due::Show(call) => self.show(&call),
             Due::Say(attempt, say) => self.say(attempt, say),
             Due::Hook { every, until } => {
@@ -233,7 +239,15 @@ impl Sim {
                 self.attempts.clear();
                 self.demands.clear();
                 self.queue.retain(|_, due| {
-                    !matches!(due, Due::Read(_) | Due::Fetched(_) | Due::Verified(_) | Due::Show(_) | Due::Look(_))
+                    !matches!(
+                        due,
+                        Due::Read(_)
+                            | Due::Fetched(_)
+                            | Due::Verified(_)
+                            | Due::Probed(_)
+                            | Due::Show(_)
+                            | Due::Look(_)
+                    )
                 });
                 self.begin();
             }
@@ -370,6 +384,15 @@ impl Sim {
     }
 
     /// What the portal says to a token that AWS knows; `None`: what was asked for.
+    /// Without a token: whatever strips headers, or breaks only some answers, is not seen.
+    fn probe(&self) -> Result<(), Failure> {
+        match self.way {
+            _ if !self.online => Err(Failure::new(FailureClass::Offline, "no route", "")),
+            Way::Html => Err(intercepted()),
+            Way::Clear | Way::Stripped | Way::NoToken | Way::Ended => Ok(()),
+        }
+    }
+
     fn portal(&self) -> Option<Verdict> {
         let failed = |failure| Some(Verdict::Failed { failure, retry_after: None });
         match self.way {

@@ -45,7 +45,8 @@ pub(super) fn world(world: &Arc<World>, files: &Files, mut findings: Vec<Finding
             findings.push(shadow);
         }
         let region = view.get("region").map(str::to_owned);
-        profiles.insert(view.name.to_owned(), Profile { source: view.source(), region });
+        let ca_bundle = view.get("ca_bundle").map(Into::into);
+        profiles.insert(view.name.to_owned(), Profile { source: view.source(), region, ca_bundle });
     }
     WorldConfig { profiles, findings }
 }

@@ -7,7 +7,8 @@ use super::credential::{Times, ends, failure, failure_paint, next, state};
 use super::page::Page;
 use super::text::{Paint, clean, pad, width};
 use super::{View, span};
-use crate::api::v1::{Setting, StatusDocument};
+use crate::api::v1::StatusDocument;
+use crate::core::status::Setting;
 use crate::core::status::{Kept, Pause, ProfileStatus, SessionStatus, State, Status};
 
 /// A clock offset up to this many milliseconds is not worth a line.

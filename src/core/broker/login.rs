@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::breaker::Probe;
+pub use self::breaker::ProbeCall;
 use self::loops::Recent;
 use super::settle::Standing;
 use super::{Action, Broker};
@@ -65,6 +67,7 @@ struct Account {
     told: bool,
     /// A login of ours brought a token, and nobody knows yet whether it works.
     unproven: bool,
+    probe: Probe,
 }
 
 #[derive(Debug)]
@@ -100,6 +103,8 @@ enum Stage {
         proof: bool,
         generation: u64,
     },
+    /// Waits until it is known whether AWS is reached at all.
+    Probing,
     /// Waits for the attempt.
     Waiting,
     Done(Timestamp),
@@ -181,7 +186,7 @@ impl Broker {
             retry_at: None,
         };
         match &entry.stage {
-            Stage::Checking { .. } | Stage::Verifying { .. } => {}
+            Stage::Checking { .. } | Stage::Verifying { .. } | Stage::Probing => {}
             Stage::Waiting => {
                 view.shown = account.and_then(|a| a.attempt.as_ref()).and_then(|a| a.shown.clone());
                 view.open = entry.opener && view.shown.is_some();
@@ -359,8 +364,9 @@ impl Broker {
             Answer::Refused(refusal) => match refusal.failure.class {
                 FailureClass::NeedsLogin if !proof => self.consider_login(id, now),
                 _ if proof => {
-                    let Failure { class, message, fix } = refusal.failure;
-                    let failure = Failure::new(class, format!("signed in, but {message}"), fix);
+                    let Failure { class, message, fix, rejected_chain } = refusal.failure;
+                    let failure =
+                        Failure { rejected_chain, ..Failure::new(class, format!("signed in, but {message}"), fix) };
                     self.end_login(id, LoginState::Failed, failure, now);
                 }
                 _ => self.end_login(id, LoginState::Failed, refusal.failure, now),
@@ -460,6 +466,10 @@ impl Broker {
             let state = LoginState::Refused;
             return self.with_entry(id, |entry| entry.end(Stage::Ended { state, failure, until }, now));
         }
+        if !(demand.terminal && demand.force) && self.probes_first(&chain, now) {
+            return self.with_entry(id, |entry| entry.stage = Stage::Probing);
+        }
+        self.account(&chain).probe = Probe::None;
         self.logins.attempts_made += 1;
         let attempt = AttemptId(self.logins.attempts_made);
         self.account(&chain).attempt = Some(Attempt { id: attempt, terminal: demand.terminal, shown: None });

@@ -27,7 +27,7 @@ mod timing;
 #[cfg(test)]
 mod tests;
 
-pub use login::{LoginCall, Verify};
+pub use login::{LoginCall, ProbeCall, Verify};
 pub use logout::{LogoutTarget, SignOut};
 pub use settle::Course;
 
@@ -134,6 +134,8 @@ pub enum Event {
     LoginEnded(AttemptId, Ending),
     /// A session's token was tried, because of [`Action::Verify`].
     Verified(LoginId, Result<(), Verdict>),
+    /// Somebody looked at the way to AWS, because of [`Action::Probe`].
+    Probed(ProbeCall, Result<(), Failure>),
     /// What earlier agents remembered of logins, by [`Action::RememberLogins`]'s keys; `None`: that cannot be read.
     Logins(Option<BTreeMap<String, History>>),
     /// A person wants logins to these sessions of [`Broker::sign_outs`] to be tried again.
@@ -191,6 +193,8 @@ pub enum Action {
     AbandonLogin(AttemptId),
     /// Try this token; answer with [`Event::Verified`].
     Verify(Verify),
+    /// Look whether AWS is reached; answer with [`Event::Probed`].
+    Probe(ProbeCall),
     /// Keep this for the next agent, under this key.
     RememberLogins(String, History),
     /// Tell a person, where that is wanted.
@@ -317,6 +321,7 @@ impl Broker {
             Event::LoginShown(attempt, shown) => self.login_shown(attempt, shown, now),
             Event::LoginEnded(attempt, ending) => self.login_ended(attempt, ending, now),
             Event::Verified(login, result) => self.verified(login, result, now),
+            Event::Probed(call, result) => self.probed(call, result, now),
             Event::Logins(histories) => self.remember_logins(histories, now),
             Event::ResetLogins(world, session) => {
                 self.reset_logins(&super::source::Chain::root(world, Link::SsoSession(session)));

@@ -2,10 +2,11 @@
 //! use. A proxy that strips headers or a wrong configuration would turn logins into a loop of browser tabs.
 //!
 //! ```text
-//! closed ── 2 hollow, or 3 in all, within 10 min ──▶ open (10 min, 30 min, 2 h, 2 h, ...)
-//!    ▲                                                │ its time is over, or something changed
-//!    └── a login works ── half-open ◀─────────────────┘
-//!                             └── one that does not ──▶ open
+//! closed ── 2 hollow, or 3 in all, within 10 min; ──▶ open (10 min, 30 min, 2 h, 2 h, ...)
+//!    ▲      1 behind a chain that is not trusted        │ its time is over, or something changed
+//!    └── a login works ── half-open ◀──────────────────┘
+//!                             ├── one that does not ──▶ open
+//!                             └── AWS is not reached ──▶ open as long as before, and nobody was asked
 //! ```
 //!
 //! Who cancels, or does not answer, trips nothing.
@@ -35,6 +36,8 @@ pub enum Strike {
     Failed,
     /// A token came, and using it failed; or somebody in between broke it.
     Hollow,
+    /// Either, while the certificates on the way are not trusted here: the next would end in the same way.
+    Rejected,
 }
 
 /// See the module's documentation. Times are those of the wall: it outlives the process.
@@ -77,14 +80,25 @@ impl Breaker {
         self.strikes.retain(|(at, _)| now.since(*at) < SPAN && at.since(now) < SPAN);
         self.strikes.push((now, strike));
         let hollow = self.strikes.iter().filter(|(_, strike)| *strike == Strike::Hollow).count();
-        if self.half_open || hollow >= HOLLOW || self.strikes.len() >= FAILED {
-            let step = STEPS[self.trips.min(STEPS.len() - 1)];
-            let span = step.mul_f64(1.0 + 0.1 * fraction).min(LONGEST);
-            self.open = Some(Open { until: now.plus(span), why: why.clone() });
+        if self.half_open || strike == Strike::Rejected || hollow >= HOLLOW || self.strikes.len() >= FAILED {
             self.trips += 1;
-            self.half_open = false;
-            self.strikes.clear();
+            self.shut(why, fraction, now);
         }
+    }
+
+    /// Half-open, and a look at the way to AWS showed that a login would be in vain: as long again.
+    pub fn shut(&mut self, why: &Failure, fraction: f64, now: Timestamp) {
+        let step = STEPS[self.trips.saturating_sub(1).min(STEPS.len() - 1)];
+        let span = step.mul_f64(1.0 + 0.1 * fraction).min(LONGEST);
+        self.open = Some(Open { until: now.plus(span), why: why.clone() });
+        self.half_open = false;
+        self.strikes.clear();
+    }
+
+    /// Whether one login may be tried, and decides.
+    #[must_use]
+    pub fn is_half_open(&self, now: Timestamp) -> bool {
+        self.half_open || self.open.as_ref().is_some_and(|open| !open.holds(now))
     }
 
     /// A login worked.
@@ -148,6 +162,32 @@ mod tests {
             breaker.strike(Strike::Hollow, &why(), 0.0, NOW.plus(minutes(10 * n)));
             assert_eq!(breaker.open(NOW.plus(minutes(10 * n))), None, "too far apart");
         }
+    }
+
+    #[test]
+    fn one_behind_a_chain_that_is_not_trusted_trips_it() {
+        let mut breaker = Breaker::default();
+        breaker.strike(Strike::Rejected, &why(), 0.0, NOW);
+        assert_eq!(open_for(&breaker, NOW), Some(minutes(10)));
+    }
+
+    #[test]
+    fn a_way_that_is_shut_still_costs_the_same_time_again() {
+        let mut breaker = Breaker::default();
+        breaker.strike(Strike::Rejected, &why(), 0.0, NOW);
+        assert!(!breaker.is_half_open(NOW.plus(minutes(9))));
+        let mut now = NOW;
+        for _ in 0..5 {
+            now = now.plus(minutes(10));
+            assert!(breaker.is_half_open(now));
+            breaker.shut(&why(), 0.0, now);
+            assert_eq!((open_for(&breaker, now), breaker.is_half_open(now)), (Some(minutes(10)), false));
+        }
+        assert!(breaker.half_open() && breaker.is_half_open(now), "something changed");
+        breaker.strike(Strike::Failed, &why(), 0.0, now);
+        assert_eq!(open_for(&breaker, now), Some(minutes(30)));
+        let set_back = NOW.minus(minutes(60 * 24));
+        assert!(breaker.is_half_open(set_back), "a clock that was set back by a day shuts nobody out");
     }
 
     #[test]

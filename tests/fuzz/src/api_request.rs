@@ -193,7 +193,8 @@ fn document(code: u16, body: &[u8], is_json: bool) {
     assert!(!text.contains(SECRET), "a secret goes out: {text}");
     if code >= 400 {
         let error: ErrorBody = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {code} {text}"));
-        check_plain(&Failure { class: error.code, message: error.message, fix: error.fix });
+        let Failure { rejected_chain, .. } = error.clone().into();
+        check_plain(&Failure { class: error.code, message: error.message, fix: error.fix, rejected_chain });
     } else {
         let document: serde_json::Value = serde_json::from_str(text).expect("JSON");
         assert!(document.is_object(), "{text}");

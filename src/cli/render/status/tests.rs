@@ -5,8 +5,9 @@ use std::time::Duration;
 use chrono::NaiveDateTime;
 
 use super::*;
-use crate::api::v1::{AgentStatus, Setting};
+use crate::api::v1::AgentStatus;
 use crate::core::failure::{Failure, FailureClass};
+use crate::core::status::Setting;
 use crate::core::status::{FailureStatus, Finding, NextStep, Pause};
 use crate::core::time::Timestamp;
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::breaker::BREAKER_SALT;
 use super::{Entry, Stage, key};
 use crate::core::broker::{Action, Broker};
 use crate::core::credential::{Credential, SsoToken};
@@ -80,15 +79,16 @@ impl Broker {
             Ending::Signed(token) => return self.login_succeeded(&chain, token, now),
             Ending::Unanswered => (needs_login("was not answered in time"), false),
             Ending::Denied => (needs_login("was denied"), true),
-            // Where the way to AWS was in the way no browser was opened, and asking again soon harms nobody.
+            // Where the way to AWS was in the way no browser was opened, and asking again soon harms nobody: unless it is
+            // known that nothing can come of it.
             Ending::Failed(failure) => {
-                let opened = shown || !failure.class.is_shared_by_portal();
-                (failure, opened)
+                let counts = shown || failure.rejected_chain || !failure.class.is_shared_by_portal();
+                (failure, counts)
             }
         };
         if in_vain {
             let strike = if failure.class == FailureClass::Intercepted { Strike::Hollow } else { Strike::Failed };
-            account.history.breaker().strike(strike, &failure, now.fraction(BREAKER_SALT), now.wall);
+            self.strike(&chain, strike, &failure, now);
         }
         self.remember_account(&chain);
         self.changed();

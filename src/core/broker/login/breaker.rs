@@ -1,13 +1,35 @@
 //! What becomes of logins, told to the session's [`Breaker`](crate::core::login::Breaker), and what may end a pause.
 
-use crate::core::broker::Broker;
+use std::sync::Arc;
+
+use super::{Entry, Stage};
+use crate::core::broker::{Action, Broker};
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::login::{LoginId, Strike};
-use crate::core::source::Chain;
+use crate::core::source::{Chain, Link, SsoSession, World};
 use crate::core::time::Moment;
 
 /// Jitter of the breaker's times.
-pub(super) const BREAKER_SALT: u64 = 0x6272_6561_6b65_7221;
+const BREAKER_SALT: u64 = 0x6272_6561_6b65_7221;
+
+/// A look at the way to AWS, without a person and without a secret; ends in [`crate::core::broker::Event::Probed`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeCall {
+    /// Whose hosts.
+    pub session: SsoSession,
+    /// Its files.
+    pub world: Arc<World>,
+}
+
+/// A look at the way to AWS before the one login that a half-open breaker lets through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Probe {
+    #[default]
+    None,
+    UnderWay,
+    /// It is free: the next login needs no other look.
+    Passed,
+}
 
 impl Broker {
     /// The first demand that knows whether the new token works says so to the breaker.
@@ -22,13 +44,57 @@ impl Broker {
             Ok(()) => account.history.breaker().worked(now.wall),
             // AWS itself knows the token; the role is another matter.
             Err(failure) if failure.class == FailureClass::AccessDenied => account.history.breaker().worked(now.wall),
-            Err(failure) if is_hollow(failure.class) => {
-                account.history.breaker().strike(Strike::Hollow, failure, now.fraction(BREAKER_SALT), now.wall);
-            }
+            Err(failure) if is_hollow(failure.class) => self.strike(&chain, Strike::Hollow, failure, now),
             // It says nothing of the login.
             Err(_) => return,
         }
         self.remember_account(&chain);
+    }
+
+    /// A login came to nothing.
+    pub(super) fn strike(&mut self, chain: &Chain, strike: Strike, why: &Failure, now: Moment) {
+        let strike = if why.rejected_chain || self.is_rejected(chain) { Strike::Rejected } else { strike };
+        self.account(chain).history.breaker().strike(strike, why, now.fraction(BREAKER_SALT), now.wall);
+    }
+
+    /// Whether the certificates on the way are not trusted here, by the last word of anything that lives on the session.
+    fn is_rejected(&self, chain: &Chain) -> bool {
+        let of_session = self.nodes.iter().filter(|(_, node)| node.chain.session() == chain.session());
+        of_session.into_iter().any(|(_, node)| node.trouble.as_ref().is_some_and(|t| t.failure.rejected_chain))
+    }
+
+    /// Whether somebody has to look first; if nobody does yet, it is asked for.
+    pub(super) fn probes_first(&mut self, chain: &Chain, now: Moment) -> bool {
+        let Some(session) = chain.session().cloned() else { return false };
+        let account = self.account(chain);
+        if account.probe == Probe::Passed || !account.history.breaker().is_half_open(now.wall) {
+            return false;
+        }
+        if std::mem::replace(&mut account.probe, Probe::UnderWay) == Probe::None {
+            self.actions.push(Action::Probe(ProbeCall { session, world: Arc::clone(chain.world()) }));
+        }
+        true
+    }
+
+    /// Somebody looked. Whoever waits asks again from the beginning: a token may have come meanwhile.
+    pub(in crate::core::broker) fn probed(&mut self, call: ProbeCall, result: Result<(), Failure>, now: Moment) {
+        let chain = Chain::root(call.world, Link::SsoSession(call.session));
+        let account = self.account(&chain);
+        if account.probe != Probe::UnderWay {
+            return;
+        }
+        match result {
+            Ok(()) => account.probe = Probe::Passed,
+            Err(failure) => {
+                account.probe = Probe::None;
+                account.history.breaker().shut(&failure, now.fraction(BREAKER_SALT), now.wall);
+                self.remember_account(&chain);
+                self.changed();
+            }
+        }
+        let waits = |e: &Entry| matches!(e.stage, Stage::Probing) && e.session.as_ref() == Some(&chain);
+        let waiting: Vec<_> = self.logins.demands.iter().filter(|(_, e)| waits(e)).map(|(id, _)| *id).collect();
+        waiting.into_iter().for_each(|id| self.check_login(id, false, now));
     }
 
     /// What kept logins from working may be over: the next demand may try one.

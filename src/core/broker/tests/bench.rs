@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::broker::{Action, Broker, Demand, Event, Fetch, LoginCall, Outcome, Verify};
+use crate::core::broker::{Action, Broker, Demand, Event, Fetch, LoginCall, Outcome, ProbeCall, Verify};
 use crate::core::classify::Verdict;
 use crate::core::credential::{Credential, RefreshGrant, RoleCredentials, SsoToken};
 use crate::core::failure::{Failure, FailureClass};
@@ -42,6 +42,7 @@ pub(super) struct Bench {
     pub(super) logins: Vec<LoginCall>,
     /// Tokens that are to be tried.
     pub(super) verifications: Vec<Verify>,
+    pub(super) probes: Vec<ProbeCall>,
     pub(super) notices: Vec<Notice>,
     /// What the next agent will know.
     pub(super) remembered: BTreeMap<String, History>,
@@ -73,7 +74,8 @@ pub(super) fn assumed(chain: Chain, name: &str) -> Chain {
 }
 
 pub(super) fn config(profiles: impl IntoIterator<Item = (String, Chain)>) -> WorldConfig {
-    let profiles = profiles.into_iter().map(|(name, c)| (name, Profile { source: Ok(c), region: None }));
+    let profiles =
+        profiles.into_iter().map(|(name, c)| (name, Profile { source: Ok(c), region: None, ca_bundle: None }));
     WorldConfig { profiles: profiles.collect(), findings: Vec::new() }
 }
 
@@ -130,6 +132,7 @@ impl Bench {
             home,
             logins: Vec::new(),
             verifications: Vec::new(),
+            probes: Vec::new(),
             notices: Vec::new(),
             remembered: BTreeMap::new(),
             waiters: 0,
@@ -161,6 +164,7 @@ impl Bench {
                 Action::Login(call) => self.logins.push(*call),
                 Action::AbandonLogin(attempt) => self.logins.retain(|call| call.attempt != attempt),
                 Action::Verify(verify) => self.verifications.push(verify),
+                Action::Probe(call) => self.probes.push(call),
                 Action::Notify(notice) => self.notices.push(notice),
                 Action::RememberLogins(key, history) => drop(self.remembered.insert(key, history)),
             }

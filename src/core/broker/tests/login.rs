@@ -66,6 +66,12 @@ impl Bench {
         self.ends(Ending::Signed(token));
     }
 
+    /// Somebody has looked at the way to AWS.
+    fn probed(&mut self, result: Result<(), FailureClass>) {
+        let call = self.probes.pop().expect("the way to AWS is looked at");
+        self.step(Event::Probed(call, result.map_err(bench::failure)));
+    }
+
     fn verified(&mut self, result: Result<(), Verdict>) {
         let verify = self.verifications.pop().expect("a token is tried");
         self.step(Event::Verified(verify.login, result));

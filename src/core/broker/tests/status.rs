@@ -134,7 +134,10 @@ fn a_profile_without_a_source_that_was_asked_for_says_so() {
     let mut b = Bench::new();
     let mut known = bench::config([("dev".to_owned(), bench::chain(&b.home, "dev"))]);
     let failure = bench::failure(FailureClass::Misconfigured);
-    known.profiles.insert("half".to_owned(), crate::core::source::Profile { source: Err(failure), region: None });
+    known.profiles.insert(
+        "half".to_owned(),
+        crate::core::source::Profile { source: Err(failure), region: None, ca_bundle: None },
+    );
     b.configure(known.clone());
     assert!(b.status().profiles.is_empty());
     b.ask("half");

@@ -39,11 +39,88 @@ fn logins_in_vain_are_paused_until_something_changes() {
 
     b.step(Event::NetworkChanged);
     let tried = b.person_for_session();
-    assert_eq!(b.state(tried), LoginState::Pending);
+    assert_eq!((b.state(tried), b.logins.len()), (LoginState::Pending, 0), "first somebody looks");
+    b.probed(Ok(()));
     b.shows();
     b.sign_in("good");
     b.verified(Ok(()));
     assert_eq!((b.state(tried), b.session_status().login_pause), (LoginState::Done, None));
+}
+
+/// A login that fails behind a chain that is not trusted here, before there was anything to open.
+fn rejected(b: &mut Bench) -> LoginId {
+    let id = b.hook();
+    b.ends(Ending::Failed(bench::failure(FailureClass::Intercepted).of_rejected_chain()));
+    id
+}
+
+#[test]
+fn one_login_behind_a_chain_that_is_not_trusted_is_enough() {
+    let mut b = signed_out();
+    let first = rejected(&mut b);
+    assert_eq!(b.login_class(first), FailureClass::Intercepted);
+    let refused = b.hook();
+    assert_eq!((b.state(refused), b.login_class(refused)), (LoginState::Refused, FailureClass::LoginPaused));
+    assert!(b.probes.is_empty() && b.logins.is_empty(), "while it is open nobody looks");
+}
+
+#[test]
+fn before_a_login_is_tried_again_somebody_looks() {
+    let mut b = signed_out();
+    rejected(&mut b);
+    for _ in 0..3 {
+        b.advance(minutes(11));
+        let all: Vec<_> = (0..20).map(|_| b.hook()).collect();
+        assert_eq!((b.probes.len(), b.logins.len()), (1, 0), "once for all of them");
+        b.probed(Err(FailureClass::Offline));
+        for id in all {
+            assert_eq!((b.state(id), b.login_class(id)), (LoginState::Refused, FailureClass::LoginPaused));
+        }
+        let left = b.session_status().login_pause.unwrap().until.unwrap().since(b.now.wall);
+        assert!((minutes(10)..=minutes(11)).contains(&left), "as long as before: {left:?}");
+    }
+    b.advance(minutes(11));
+    let all: Vec<_> = (0..20).map(|_| b.hook()).collect();
+    b.probed(Ok(()));
+    assert_eq!(b.logins.len(), 1);
+    b.shows();
+    b.sign_in("good");
+    let fetch = b.role_fetch("dev");
+    b.give(&fetch, minutes(60));
+    assert!(all.into_iter().all(|id| b.state(id) == LoginState::Done));
+    assert_eq!(b.session_status().login_pause, None);
+}
+
+#[test]
+fn a_token_that_comes_while_somebody_looks_is_enough() {
+    let mut b = signed_out();
+    rejected(&mut b);
+    b.step(Event::NetworkChanged);
+    let id = b.hook();
+    let token = b.token("elsewhere", minutes(480));
+    b.file_changed(TokenFile::Present(token));
+    b.probed(Ok(()));
+    let fetch = b.role_fetch("dev");
+    b.give(&fetch, minutes(60));
+    assert_eq!((b.state(id), b.logins.len()), (LoginState::Done, 0));
+}
+
+#[test]
+fn a_denial_counts_at_once_while_the_portals_chain_is_not_trusted() {
+    let mut b = Bench::with_token(minutes(30));
+    let waiter = b.ask("dev");
+    let fetch = b.role_fetch("dev");
+    let failure = bench::failure(FailureClass::Intercepted).of_rejected_chain();
+    b.end(&fetch, Outcome::Failed(Verdict::Failed { failure, retry_after: None }), false);
+    b.refusal(waiter);
+    b.file_changed(TokenFile::Absent);
+    b.advance(seconds(3));
+    b.file_changed(TokenFile::Absent);
+    b.person_for_session();
+    b.shows();
+    b.ends(Ending::Denied);
+    let refused = b.person_for_session();
+    assert_eq!(b.state(refused), LoginState::Refused);
 }
 
 #[test]

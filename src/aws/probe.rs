@@ -1,0 +1,131 @@
+//! Probes of AWS's hosts: what is asked of each, and a closer look where a call failed on a certificate or a proxy.
+//!
+//! The HTTP client under the SDK does not tell who signed a certificate that it refuses, nor what a proxy answered to
+//! CONNECT. So whoever is there is looked at once more, by [`crate::net::probe`] and without any secret.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Uri;
+use tokio::sync::Mutex;
+
+use super::Aws;
+use super::endpoints::{Service, Target, Unusable};
+use crate::core::classify::{ProxyAnswer, Signal};
+use crate::core::probe::{Host, NeededBy};
+use crate::core::source::SsoSession;
+use crate::core::time::Tick;
+use crate::net::probe::{self, Depth, Prober, Request};
+use crate::platform::clock::Clock;
+
+/// A closer look takes no longer.
+const LOOK: Duration = Duration::from_secs(3);
+/// What was seen is good for so long: a burst of calls that fail is one look.
+const FRESH: Duration = Duration::from_secs(30);
+
+impl Aws {
+    /// Looks under the settings of this.
+    #[must_use]
+    pub fn prober(&self) -> &Prober {
+        &self.shared.closer.prober
+    }
+
+    /// The hosts behind a session, and STS in `region` for the tools that ask it.
+    ///
+    /// # Errors
+    /// An address of the session cannot be used.
+    pub fn probe_targets(&self, session: &SsoSession, region: &str) -> Result<Vec<probe::Target>, Unusable> {
+        let resolve = |service| Ok(target(service, &self.shared.endpoints.resolve(service, session)?));
+        let sts = self.shared.endpoints.sts(region);
+        Ok(vec![resolve(Service::Oidc)?, resolve(Service::Portal)?, target(Service::Sts, &sts)])
+    }
+}
+
+fn target(service: Service, target: &Target) -> probe::Target {
+    let uri = target.url.as_deref().and_then(|url| url.trim().parse::<Uri>().ok());
+    let port = uri.as_ref().and_then(Uri::port_u16).unwrap_or(if target.https { 443 } else { 80 });
+    let base = uri.as_ref().map_or("", |uri| uri.path().trim_end_matches('/'));
+    probe::Target {
+        service: service.name(),
+        host: target.host.clone(),
+        port,
+        https: target.https,
+        loopback: target.loopback,
+        own: target.url.is_none(),
+        needed_by: if service == Service::Sts { NeededBy::Clients } else { NeededBy::Agent },
+        request: request(service, base),
+    }
+}
+
+/// What AWS refuses for want of what is missing: no grant, no bearer token, no signature.
+fn request(service: Service, base: &str) -> Request {
+    let (method, path, body) = match service {
+        Service::Oidc => ("POST", "/token", Some(("application/json", "{}"))),
+        Service::Portal => ("GET", "/assignment/accounts", None),
+        Service::Sts => {
+            let form = "Action=GetCallerIdentity&Version=2011-06-15";
+            ("POST", "/", Some(("application/x-www-form-urlencoded; charset=utf-8", form)))
+        }
+    };
+    Request { method, path: format!("{base}{path}"), body }
+}
+
+/// Looks closer where a call failed.
+#[derive(Debug)]
+pub(super) struct Closer {
+    prober: Prober,
+    seen: Mutex<BTreeMap<String, (Tick, Host)>>,
+}
+
+impl Closer {
+    pub(super) fn new(prober: Prober) -> Arc<Self> {
+        Arc::new(Self { prober, seen: Mutex::default() })
+    }
+
+    /// The signal with what a closer look at the host adds.
+    pub(super) async fn look(&self, signal: Signal, target: &Target, with_credentials: bool) -> Signal {
+        match signal {
+            Signal::Certificate { fault, issuer: None } => {
+                let issuer = self.host(target).await.and_then(|host| host.issuer);
+                Signal::Certificate { fault, issuer }
+            }
+            Signal::ProxyRefused(answer) => self.proxy(answer, target, with_credentials).await,
+            other => other,
+        }
+    }
+
+    async fn proxy(&self, mut answer: ProxyAnswer, at: &Target, with_credentials: bool) -> Signal {
+        answer.with_credentials = with_credentials && answer.status == Some(407);
+        if answer.with_credentials {
+            // So they are not sent once more just to look.
+            self.prober.refused();
+        }
+        if let Some(told) = self.answer_to_connect(target(Service::Portal, at)).await {
+            answer.schemes = told.schemes;
+            answer.status = answer.status.or(told.status);
+        }
+        Signal::ProxyRefused(answer)
+    }
+
+    async fn answer_to_connect(&self, target: probe::Target) -> Option<ProxyAnswer> {
+        let prober = self.prober.clone();
+        tokio::task::spawn_blocking(move || prober.answer_to_connect(&target, LOOK)).await.ok().flatten()
+    }
+
+    async fn host(&self, at: &Target) -> Option<Host> {
+        let mut seen = self.seen.lock().await;
+        let now = Clock.tick();
+        seen.retain(|_, (at, _)| now.since(*at) < FRESH);
+        let target = target(Service::Portal, at);
+        let key = format!("{}:{}", target.host, target.port);
+        if let Some((_, host)) = seen.get(&key) {
+            return Some(host.clone());
+        }
+        let prober = self.prober.clone();
+        let looked = tokio::task::spawn_blocking(move || prober.probe(&[target], Depth::Handshake, LOOK)).await;
+        let host = looked.ok()?.pop()?;
+        seen.insert(key, (now, host.clone()));
+        Some(host)
+    }
+}

@@ -1,0 +1,134 @@
+//! Looks at the way to AWS: before the one login that a half-open breaker lets through, for `POST /v1/probe`, and as
+//! `agentd probe` in the environment of whoever asks.
+//!
+//! The config files are read anew for it, so that it needs neither a socket nor the broker, which may be the fault.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::once;
+use super::run;
+use super::settings::Configuration;
+use crate::aws::{Aws, profile};
+use crate::core::failure::{Failure, FailureClass};
+use crate::core::probe::Probe;
+use crate::core::source::{Profile, SsoSession, World, WorldConfig};
+use crate::net::probe::{Depth, Target};
+use crate::net::tools;
+use crate::platform::clock::Clock;
+use crate::platform::home::Environment;
+use crate::platform::process;
+
+/// A look takes no longer than this, whoever asks.
+pub const LIMIT: Duration = Duration::from_secs(5);
+/// Where no session and no setting names one: the region that all of AWS's tools fall back to.
+const FALLBACK_REGION: &str = "us-east-1";
+
+/// Whose hosts to look at.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// The profile whose session it is.
+    pub profile: Option<String>,
+    /// The session, whatever its profiles.
+    pub sso_session: Option<String>,
+    /// Where the asking tools ask STS.
+    pub region: Option<String>,
+    /// How long it may take, at most [`LIMIT`].
+    pub within: Duration,
+}
+
+/// `agentd probe`: looks once, and prints the document.
+#[must_use]
+pub fn main(config: Option<PathBuf>, question: &Question) -> ExitCode {
+    process::harden();
+    once::tell(once(config, question))
+}
+
+fn once(config: Option<PathBuf>, question: &Question) -> Result<Zeroizing<String>, Failure> {
+    let environment = Environment::of_process();
+    run::log_to_stderr(&environment, tracing::Level::WARN);
+    let world = Arc::new(environment.world()?);
+    let configuration = Configuration::load(environment, config.as_deref())?;
+    let runtime = run::runtime()?;
+    let probe = runtime.block_on(async {
+        // A file that cannot be read is told by the checks that are about it.
+        let bundles = profile::load(&world).await.unwrap_or_default().ca_bundles();
+        configuration.take_bundles(&world, bundles, None);
+        document(&configuration, &world, question).await
+    });
+    runtime.shutdown_timeout(Duration::ZERO);
+    Ok(Zeroizing::new(serde_json::to_string(&probe?).unwrap_or_default()))
+}
+
+/// The document of a look at a world's session.
+///
+/// # Errors
+/// Class `misconfigured`: the named session is not known, or its address cannot be used.
+pub async fn document(
+    configuration: &Configuration,
+    world: &Arc<World>,
+    question: &Question,
+) -> Result<Probe, Failure> {
+    let config = profile::load(world).await.unwrap_or_default();
+    let (session, profile) = find(&config, question)?;
+    let aws = configuration.aws();
+    let region = question.region.clone().or_else(|| profile?.region.clone()).unwrap_or_else(|| session.region.clone());
+    let targets = targets(&aws, &session, &region)?;
+    let (within, prober) = (question.within.min(LIMIT), aws.prober().clone());
+    let asked = tools::Settings {
+        env: configuration.network_environment(),
+        aws_ca_bundle: profile.and_then(|p| p.ca_bundle.clone()),
+        home: configuration.home(),
+    };
+    let look = move || {
+        let looked = prober.probe_all(&targets, Depth::Answer, within);
+        let trust = tools::judge(&asked, prober.roots(), &looked);
+        (looked.into_iter().map(|(host, _)| host).collect(), trust)
+    };
+    let (hosts, trust) = tokio::task::spawn_blocking(look).await.map_err(|_| interrupted())?;
+    let (network, findings) = configuration.network();
+    Ok(Probe { schema: 1, at: Clock.wall(), network, findings, hosts, trust })
+}
+
+/// Whether the hosts that a login needs are reached, without a person.
+///
+/// # Errors
+/// What is in the way.
+pub async fn way_to(aws: &Aws, session: &SsoSession) -> Result<(), Failure> {
+    let targets = targets(aws, session, &session.region)?;
+    let needed: Vec<Target> = targets.into_iter().filter(Target::is_needed).collect();
+    let prober = aws.prober().clone();
+    let look = move || prober.probe(&needed, Depth::Answer, LIMIT);
+    let hosts = tokio::task::spawn_blocking(look).await.map_err(|_| interrupted())?;
+    hosts.into_iter().find_map(|host| host.failed).map_or(Ok(()), |failed| Err(failed.failure))
+}
+
+fn targets(aws: &Aws, session: &SsoSession, region: &str) -> Result<Vec<Target>, Failure> {
+    aws.probe_targets(session, region).map_err(|u| Failure::new(FailureClass::Misconfigured, u.detail, u.fix))
+}
+
+fn interrupted() -> Failure {
+    Failure::new(FailureClass::Transient, "the probe ended without a result", "try again")
+}
+
+/// The session that is meant, and the profile that its tools use.
+fn find<'a>(config: &'a WorldConfig, question: &Question) -> Result<(SsoSession, Option<&'a Profile>), Failure> {
+    let session = |profile: &Profile| profile.source.as_ref().ok().and_then(|chain| chain.session().cloned());
+    if let Some(id) = &question.sso_session {
+        let named = config.profiles.values().find(|p| session(p).is_some_and(|s| s.id() == *id));
+        let found = named.and_then(|profile| Some((session(profile)?, Some(profile))));
+        return found.ok_or_else(|| {
+            let message = format!("no profile lives on an SSO session '{id}'");
+            Failure::new(FailureClass::Misconfigured, message, "see the sso-session sections of the AWS config file")
+        });
+    }
+    let profile = question.profile.as_ref().and_then(|name| config.profiles.get(name));
+    let any = || config.profiles.values().find_map(session);
+    let region = question.region.clone().unwrap_or_else(|| FALLBACK_REGION.to_owned());
+    let nobodys = || SsoSession::nobodys(&region);
+    Ok((profile.and_then(session).or_else(any).unwrap_or_else(nobodys), profile))
+}

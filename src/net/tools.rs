@@ -1,0 +1,182 @@
+//! The trust matrix: what the tools of this machine would say to the certificates that were presented, each by the
+//! roots that it uses. Different answers explain why one tool loops and another works; each that refuses is told which
+//! setting cures it, with a file of this machine where one does.
+//!
+//! Which roots a tool uses was measured (Claude Code 2.1.328, AWS CLI 1.46, boto3 1.44, AWS SDK for JavaScript 3 on
+//! Node.js) or is documented by it. None of them is run.
+
+use std::path::{Path, PathBuf};
+
+use rustls_pki_types::CertificateDer;
+
+use super::probe::{Roots, Seen};
+use super::settings::Environment;
+use super::trust;
+use crate::core::failure::shell_word;
+use crate::core::probe::{Host, Tool};
+
+/// What the tools are told of roots.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The environment that they are started with.
+    pub env: Environment,
+    /// `ca_bundle` of the profile in the AWS config.
+    pub aws_ca_bundle: Option<PathBuf>,
+    /// The user's home folder.
+    pub home: Option<PathBuf>,
+}
+
+/// The roots of a tool under its settings.
+struct Trusts {
+    /// In words.
+    words: String,
+    /// Those that browsers ship are among them.
+    public: bool,
+    /// All others.
+    roots: Vec<CertificateDer<'static>>,
+}
+
+/// One tool.
+struct Known {
+    name: &'static str,
+    trusts: fn(&Settings) -> Trusts,
+    /// The setting that makes it trust a file.
+    variable: &'static str,
+    /// Whether that file stands instead of the tool's own roots, so that it should hold those too.
+    replaces: bool,
+}
+
+const TOOLS: [Known; 4] = [
+    Known { name: "Claude Code", trusts: claude, variable: "NODE_EXTRA_CA_CERTS", replaces: false },
+    Known { name: "AWS CLI, boto3", trusts: botocore, variable: "AWS_CA_BUNDLE", replaces: true },
+    Known { name: "AWS SDK for JavaScript", trusts: node, variable: "NODE_EXTRA_CA_CERTS", replaces: false },
+    Known { name: "curl, OpenSSL", trusts: system, variable: "SSL_CERT_FILE", replaces: true },
+];
+
+/// The verdict of each tool on what the hosts presented. Reads CA files (blocking).
+#[must_use]
+pub fn judge(settings: &Settings, judge: &Roots, looked: &[(Host, Seen)]) -> Vec<Tool> {
+    let presented: Vec<_> = looked.iter().filter(|(_, seen)| !seen.chain.is_empty()).collect();
+    if presented.is_empty() {
+        return Vec::new();
+    }
+    let refused = |roots: &[CertificateDer<'static>], public| -> Vec<String> {
+        let refuses = presented.iter().filter(|(host, seen)| !judge.would_trust(roots, public, &host.host, seen));
+        refuses.map(|(host, _)| host.host.clone()).collect()
+    };
+    let tools = TOOLS.iter().map(|known| {
+        let trusts = (known.trusts)(settings);
+        let refuses = refused(&trusts.roots, trusts.public);
+        let cures = |file: &Candidate| match known.replaces {
+            true => refused(&file.roots, false).is_empty(),
+            false => refused(&[trusts.roots.clone(), file.roots.clone()].concat(), trusts.public).is_empty(),
+        };
+        let issuer = presented.iter().find_map(|(host, _)| host.issuer.as_ref());
+        let fix = (!refuses.is_empty()).then(|| match candidates(settings).iter().find(|file| cures(file)) {
+            Some(file) => format!("{}={}", known.variable, shell_word(&file.path.to_string_lossy())),
+            None => {
+                let whose = issuer.map_or_else(String::new, |issuer| format!(" with {issuer}"));
+                format!("{} to a PEM file{whose}, to be had from who runs the proxy", known.variable)
+            }
+        });
+        Tool { name: known.name.to_owned(), roots: trusts.words, refuses, fix }
+    });
+    tools.collect()
+}
+
+fn set<'a>(settings: &'a Settings, name: &str) -> Option<&'a str> {
+    settings.env.get(name).map(String::as_str).filter(|value| !value.is_empty())
+}
+
+fn file(path: &Path) -> Vec<CertificateDer<'static>> {
+    trust::read(path).unwrap_or_default()
+}
+
+/// Its own, and `NODE_EXTRA_CA_CERTS`; the system's too unless `CLAUDE_CODE_CERT_STORE` leaves them out.
+fn claude(settings: &Settings) -> Trusts {
+    let stores = set(settings, "CLAUDE_CODE_CERT_STORE").unwrap_or("bundled,system");
+    let has = |store: &str| stores.split(',').any(|s| s.trim().eq_ignore_ascii_case(store));
+    let mut trusts = Trusts { words: String::new(), public: has("bundled"), roots: Vec::new() };
+    let mut words = Vec::new();
+    if has("bundled") {
+        words.push("its own".to_owned());
+    }
+    if has("system") {
+        words.push("the system's".to_owned());
+        trusts.roots.extend(trust::platform_roots());
+    }
+    if let Some(extra) = set(settings, "NODE_EXTRA_CA_CERTS") {
+        words.push(format!("NODE_EXTRA_CA_CERTS ({extra})"));
+        trusts.roots.extend(file(Path::new(extra)));
+    }
+    Trusts { words: words.join(", "), ..trusts }
+}
+
+/// The first that is set, instead of its own.
+fn botocore(settings: &Settings) -> Trusts {
+    let configured = settings.aws_ca_bundle.as_ref().map(|path| ("ca_bundle of the profile", path.clone()));
+    let variable = |name: &'static str| set(settings, name).map(|path| (name, PathBuf::from(path)));
+    match variable("AWS_CA_BUNDLE").or(configured).or_else(|| variable("REQUESTS_CA_BUNDLE")) {
+        Some((name, path)) => {
+            Trusts { words: format!("{name} ({}) alone", path.display()), public: false, roots: file(&path) }
+        }
+        None => Trusts { words: "its own".to_owned(), public: true, roots: Vec::new() },
+    }
+}
+
+fn node(settings: &Settings) -> Trusts {
+    let (mut words, mut roots) = ("its own".to_owned(), Vec::new());
+    if set(settings, "NODE_OPTIONS").is_some_and(|options| options.contains("--use-system-ca")) {
+        words.push_str(", the system's");
+        roots.extend(trust::platform_roots());
+    }
+    if let Some(extra) = set(settings, "NODE_EXTRA_CA_CERTS") {
+        words.push_str(&format!(", NODE_EXTRA_CA_CERTS ({extra})"));
+        roots.extend(file(Path::new(extra)));
+    }
+    Trusts { words, public: true, roots }
+}
+
+fn system(settings: &Settings) -> Trusts {
+    match set(settings, "SSL_CERT_FILE") {
+        Some(path) => {
+            Trusts { words: format!("SSL_CERT_FILE ({path}) alone"), public: false, roots: file(Path::new(path)) }
+        }
+        None => Trusts { words: "the system's".to_owned(), public: false, roots: trust::platform_roots() },
+    }
+}
+
+/// A file of this machine that may hold what is missing.
+struct Candidate {
+    path: PathBuf,
+    roots: Vec<CertificateDer<'static>>,
+}
+
+/// Folders into which an administrator puts a company's roots.
+const ANCHORS: [&str; 4] = [
+    "/usr/local/share/ca-certificates",
+    "/etc/pki/ca-trust/source/anchors",
+    "/etc/ca-certificates/trust-source/anchors",
+    "/etc/ssl/certs/custom",
+];
+/// Where others keep theirs, below the home folder.
+const AT_HOME: [&str; 1] = [".mitmproxy/mitmproxy-ca-cert.pem"];
+/// A folder with more files is no place for a few roots.
+const MOST_ANCHORS: usize = 64;
+
+/// The largest first: one that stands instead of a tool's own roots had better hold those too.
+fn candidates(settings: &Settings) -> Vec<Candidate> {
+    const VARIABLES: [&str; 5] =
+        ["AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
+    let named = VARIABLES.iter().filter_map(|name| set(settings, name)).map(PathBuf::from);
+    let configured = settings.aws_ca_bundle.iter().cloned();
+    let at_home = settings.home.iter().flat_map(|home| AT_HOME.iter().map(|path| home.join(path)));
+    let anchors = ANCHORS.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+    let anchors = anchors.flat_map(|entries| entries.flatten().take(MOST_ANCHORS).map(|entry| entry.path()));
+    let all = named.chain(configured).chain(trust::bundles()).chain(at_home).chain(anchors);
+    let mut found: Vec<_> = all
+        .filter_map(|path| Some(Candidate { roots: trust::read(&path).ok().filter(|r| !r.is_empty())?, path }))
+        .collect();
+    found.sort_by_key(|candidate| std::cmp::Reverse(candidate.roots.len()));
+    found
+}
