@@ -1,4 +1,5 @@
-//! What tests and the demo share: a fake AWS, a temporary home, children with deadlines, the secret scan.
+//! What tests and the demo share: a fake AWS, a proxy that opens TLS, a temporary home, children with deadlines, the
+//! secret scan.
 //!
 //! Each test binary declares `#[cfg(test)] mod support;` and uses its own part of it.
 
@@ -12,4 +13,5 @@ pub mod http;
 #[cfg(unix)]
 pub mod neighbour;
 pub mod process;
+pub mod proxy;
 pub mod secret_scan;
