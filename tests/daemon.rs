@@ -16,6 +16,10 @@ mod audit;
 #[path = "daemon/bad_input.rs"]
 mod bad_input;
 #[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/behind.rs"]
+mod behind;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 #[path = "daemon/clock_steps.rs"]
 mod clock_steps;
@@ -29,8 +33,16 @@ mod crowd;
 mod disk;
 #[cfg(test)]
 #[cfg(unix)]
+#[path = "daemon/doctor.rs"]
+mod doctor;
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "daemon/hostile_files.rs"]
 mod hostile_files;
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/interception.rs"]
+mod interception;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 #[path = "daemon/kills.rs"]

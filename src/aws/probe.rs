@@ -4,17 +4,19 @@
 //! CONNECT. So whoever is there is looked at once more, by [`crate::net::probe`] and without any secret.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::Uri;
-use tokio::sync::Mutex;
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::Aws;
 use super::endpoints::{Service, Target, Unusable};
-use crate::core::classify::{ProxyAnswer, Signal};
-use crate::core::probe::{Host, NeededBy};
+use crate::core::classify::{Issuer, ProxyAnswer, Signal};
+use crate::core::probe::{Host, NeededBy, inspected_trusted};
 use crate::core::source::SsoSession;
+use crate::core::status::Finding;
 use crate::core::time::Tick;
 use crate::net::probe::{self, Depth, Prober, Request};
 use crate::platform::clock::Clock;
@@ -23,6 +25,8 @@ use crate::platform::clock::Clock;
 const LOOK: Duration = Duration::from_secs(3);
 /// What was seen is good for so long: a burst of calls that fail is one look.
 const FRESH: Duration = Duration::from_secs(30);
+/// Where all is well a look costs one handshake, beside calls that cost three an hour or so.
+const NOW_AND_THEN: Duration = Duration::from_secs(3600);
 
 impl Aws {
     /// Looks under the settings of this.
@@ -71,16 +75,46 @@ fn request(service: Service, base: &str) -> Request {
     Request { method, path: format!("{base}{path}"), body }
 }
 
-/// Looks closer where a call failed.
+impl Aws {
+    /// Where AWS is reached: whether somebody opens TLS on the way, who is trusted here. Looked at now and then.
+    pub async fn look_who_is_there(&self, session: &SsoSession) {
+        let Ok(target) = self.shared.endpoints.resolve(Service::Portal, session) else { return };
+        if target.url.is_none() && self.shared.closer.is_due() {
+            let host = self.shared.closer.host(&target).await;
+            let issuer = host.filter(|host| host.is_inspected() && host.trusted == Some(true)).and_then(|h| h.issuer);
+            *self.shared.closer.inspected.lock().unwrap_or_else(PoisonError::into_inner) = issuer;
+        }
+    }
+
+    /// Who opens TLS on the way, and is trusted here.
+    #[must_use]
+    pub fn inspected(&self) -> Option<Finding> {
+        let issuer = self.shared.closer.inspected.lock().unwrap_or_else(PoisonError::into_inner);
+        issuer.as_ref().map(inspected_trusted)
+    }
+}
+
+/// Looks closer where a call failed, and now and then where one did not.
 #[derive(Debug)]
 pub(super) struct Closer {
     prober: Prober,
-    seen: Mutex<BTreeMap<String, (Tick, Host)>>,
+    seen: AsyncMutex<BTreeMap<String, (Tick, Host)>>,
+    inspected: Mutex<Option<Issuer>>,
+    /// When nothing had failed and it was looked all the same, in milliseconds of the monotonic clock; 0: never.
+    looked_at: AtomicU64,
 }
 
 impl Closer {
     pub(super) fn new(prober: Prober) -> Arc<Self> {
-        Arc::new(Self { prober, seen: Mutex::default() })
+        let (seen, inspected, looked_at) = Default::default();
+        Arc::new(Self { prober, seen, inspected, looked_at })
+    }
+
+    /// Whether it is time to look although nothing failed; said once.
+    fn is_due(&self) -> bool {
+        let (now, last) = (Clock.tick(), self.looked_at.load(Ordering::Relaxed));
+        let due = last == 0 || now.since(Tick::from_millis(last)) >= NOW_AND_THEN;
+        due && self.looked_at.compare_exchange(last, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// The signal with what a closer look at the host adds.

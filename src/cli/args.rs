@@ -125,6 +125,19 @@ For Claude Code, in ~/.claude/settings.json:
   agentctl reset --profile dev
   agentctl reset --sso-session corp")]
     Reset(Reset),
+    /// Find out what is wrong, and what to do about it; works without the agent
+    #[command(after_help = "Examples:
+  agentctl doctor
+  agentctl doctor network          names, proxy, TLS, answers, trust, clock
+  agentctl doctor tls trust        only these, and what they build on
+  agentctl doctor --json | jq -r .first
+
+Checks:
+  network: settings, dns, connection, proxy, tls, trust, aws, clock,
+           same-network
+  agent:   agent
+  logins:  logins")]
+    Doctor(Doctor),
     /// Let systemd or launchd hold the socket and start the agent
     #[command(after_help = "Examples:
   agentctl service install
@@ -247,6 +260,20 @@ pub struct Logout {
     /// Every session that the AWS config names
     #[arg(long, conflicts_with = "sso_session")]
     pub all: bool,
+}
+
+/// `doctor`.
+#[derive(Args, Clone, Debug)]
+pub struct Doctor {
+    /// Checks or families of checks [default: all]
+    #[arg(value_name = "CHECK")]
+    pub checks: Vec<String>,
+    /// The report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How long a look at the way to AWS may take, at most 5s
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration::parse)]
+    pub timeout: Duration,
 }
 
 /// `reset`.
@@ -460,6 +487,7 @@ mod tests {
             "refresh",
             "pause",
             "login",
+            "doctor",
             "daemon",
         ] {
             let Ok(Request::Show(text)) = read(&format!("agentctl {verb} --help")) else { panic!("{verb}") };

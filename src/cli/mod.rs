@@ -10,6 +10,7 @@
 //! | how long is the agent waited for, and what do its errors become? | [`call`] |
 //! | when and how is an agent started? | [`autostart`]; done without: [`one_shot`]; replaced: [`upgrade`] |
 //! | what does a verb print? | the verb's file; tables and texts in [`render`] |
+//! | what is wrong? | [`doctor`], one file per check |
 //! | what does it need of the outside? | [`agent`]: fakes go there in tests, the real things in [`wiring`] |
 //!
 //! Absent on purpose: reading stdin (but to drain it, for the status line), reading AWS's files, any network but the local socket, and a
@@ -24,6 +25,7 @@ pub mod context;
 pub mod credential_process;
 pub mod credentials;
 pub mod daemon;
+pub mod doctor;
 pub mod document;
 pub mod environment;
 pub mod export;
@@ -97,6 +99,7 @@ pub fn dispatch(ctx: &Context<'_>, out: &mut Output<'_>, verb: &Verb) -> Result<
         Verb::Login(args) => login::run(ctx, out, args),
         Verb::Logout(args) => logout::run(ctx, out, args),
         Verb::Reset(args) => reset::run(ctx, out, args),
+        Verb::Doctor(args) => doctor::run(ctx, out, args),
         Verb::Service { verb } => service::run(ctx, out, *verb),
         Verb::Daemon { verb } => daemon::run(ctx, out, *verb),
     }

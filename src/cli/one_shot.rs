@@ -1,4 +1,4 @@
-//! The answer of a child of our own, `agentd resolve` or `agentd logout`, instead of the agent's. The same code, files and
+//! The answer of a child of our own (`agentd resolve`, `logout`, `probe`) instead of the agent's. The same code, files and
 //! locks, without a socket: for CI steps, read-only hosts, inside sandboxes (`--no-daemon`), and a logout where no agent
 //! runs.
 
@@ -28,13 +28,18 @@ pub struct Question {
     pub arguments: Vec<String>,
     /// The limit of everything together.
     pub timeout: Duration,
+    /// Variables that it is given beside those of an agent.
+    pub variables: &'static [&'static str],
 }
 
 impl Question {
     fn new(arguments: &[&str], timeout: Duration) -> Self {
-        Self { arguments: arguments.iter().map(|&word| word.to_owned()).collect(), timeout }
+        Self { arguments: arguments.iter().map(|&word| word.to_owned()).collect(), timeout, variables: &[] }
     }
 }
+
+/// What other tools are told of roots.
+const TOOLS_ROOTS: [&str; 2] = ["CLAUDE_CODE_CERT_STORE", "NODE_OPTIONS"];
 
 /// Resolves the profile in a child.
 ///
@@ -60,6 +65,23 @@ pub fn log_out(ctx: &Context<'_>, out: &mut Output<'_>, which: &[&str], timeout:
     ask(ctx, out, Question::new(&[&["logout"], which].concat(), timeout))
 }
 
+/// Looks at the way to AWS in a child.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn probe(
+    ctx: &Context<'_>,
+    out: &mut Output<'_>,
+    profile: &str,
+    region: Option<&str>,
+    within: Duration,
+) -> Result<Reply, Problem> {
+    let limit = within.as_millis().to_string();
+    let mut words = vec!["probe", "--profile", profile, "--timeout-ms", &limit];
+    words.extend(region.into_iter().flat_map(|region| ["--region", region]));
+    ask(ctx, out, Question { variables: &TOOLS_ROOTS, ..Question::new(&words, within) })
+}
+
 fn ask(ctx: &Context<'_>, out: &mut Output<'_>, question: Question) -> Result<Reply, Problem> {
     let (began, words) = (ctx.clock.tick(), question.arguments.join(" "));
     let answer = ctx.launcher.ask(question);
@@ -77,6 +99,7 @@ impl Sibling<'_> {
         let mut command = Command::new(&program);
         command.args(&question.arguments);
         command.env_clear().envs(autostart::inherited(self.vars));
+        command.envs(question.variables.iter().filter_map(|name| Some((name, self.vars.get(name)?))));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|e| {
             let message = format!("{} cannot be started: {e}", program.display());

@@ -14,6 +14,8 @@ pub enum Problem {
     Usage(String, String),
     /// One of the documented classes.
     Failed(Failure),
+    /// All was told already; the exit code remains.
+    Told(u8),
     /// The reader of our output went away (`agentctl status | head`): not worth a word.
     Closed,
 }
@@ -37,6 +39,7 @@ impl Problem {
         match self {
             Self::Usage(..) => USAGE,
             Self::Failed(f) => f.class.exit_code(),
+            Self::Told(code) => *code,
             Self::Closed => 0,
         }
     }
@@ -48,7 +51,7 @@ impl Problem {
         let failure = match self {
             Self::Usage(message, fix) => Failure::new(FailureClass::Misconfigured, message, fix),
             Self::Failed(f) => Failure::new(f.class, &f.message, &f.fix),
-            Self::Closed => return None,
+            Self::Told(_) | Self::Closed => return None,
         };
         let line = format!("{PREFIX}{}", failure.line());
         let excess = line.chars().count().saturating_sub(Failure::MAX_CHARS);

@@ -233,7 +233,9 @@ impl Evidence {
             ),
             Signal::ProxyRefused(answer) => Verdict::Failed { failure: answer.failure(host), retry_after: None },
             Signal::Unreachable { detail } => {
-                failed(FailureClass::Offline, format!("cannot reach {host}: {detail}"), "check the network")
+                let proxy = detail.starts_with("the proxy ");
+                let fix = if proxy { "start that proxy, or correct or unset HTTPS_PROXY" } else { "check the network" };
+                failed(FailureClass::Offline, format!("cannot reach {host}: {detail}"), fix)
             }
             Signal::TimedOut { .. } => {
                 failed(FailureClass::Transient, format!("{op}: no answer from {host} in time"), "")
@@ -429,7 +431,7 @@ impl ProxyAnswer {
     }
 }
 
-const TRUST: &str = "set AWS_CA_BUNDLE to your company's CA, then agentctl daemon restart; or ca_bundle in config.toml";
+const TRUST: &str = "set AWS_CA_BUNDLE or ca_bundle to your company's CA (agentctl doctor network)";
 const PORTAL: &str = "sign in to the network in a browser, then try again";
 const PROXY: &str = "put user and password into HTTPS_PROXY";
 const BETWEEN: &str = "a proxy or gateway is in between; try another network or ask who runs it";

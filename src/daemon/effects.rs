@@ -21,7 +21,7 @@ use crate::core::login::{AttemptId, Ending, History, Notice, Shown};
 use crate::core::node::{FlightId, NodeId};
 use crate::core::source::{Link, World};
 use crate::core::time::Timestamp;
-use crate::files::state::StateFile;
+use crate::files::state::{State, StateFile};
 use crate::platform::notification;
 
 /// Then a fetch counts as failed: one AWS call ends after 20 s, and a renewal may make two and wait for a lock before. A
@@ -73,7 +73,11 @@ impl Effects {
             };
             let (outcome, date) = tokio::time::timeout(FETCH_DEADLINE, flow).await.unwrap_or_else(|_| (late(), None));
             log(&what, why, &outcome);
+            let reached = matches!(outcome, Outcome::Got { issued_now: true, .. });
             report.post(outcome, date);
+            if let Some(session) = fetch.session.filter(|_| reached) {
+                aws.look_who_is_there(&session).await;
+            }
         });
     }
 
@@ -122,9 +126,13 @@ impl Effects {
 
     /// Keeps what is to be remembered of a session's logins.
     pub fn remember_login(&self, session: String, history: History) {
-        let state = self.state.clone();
+        let (state, network) = (self.state.clone(), self.configuration.fingerprint());
         tokio::task::spawn_blocking(move || {
-            if let Err(failure) = state.update(|s| s.set_login(&session, history)) {
+            let remember = |s: &mut State| {
+                s.set_login(&session, history);
+                s.set_network(network);
+            };
+            if let Err(failure) = state.update(remember) {
                 warn!(cause = failure.message, "a login will be forgotten with this process");
             }
         });

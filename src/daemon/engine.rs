@@ -95,6 +95,9 @@ impl Engine {
             warn!(cause = finding.message, "what was remembered is lost");
         }
         self.desk.tell(Event::Logins(unreadable.is_none().then(|| state.logins().clone())));
+        if state.network().is_some_and(|network| network != self.configuration.fingerprint()) {
+            self.desk.tell(Event::NetworkChanged);
+        }
         let pause = state.pause();
         if let Some(left) = pause.and_then(|pause| pause.left(Clock.wall())) {
             self.desk.tell(Event::Pause(left));

@@ -138,8 +138,9 @@ async fn status(State(api): State<Arc<Api>>, query: Result<Query<v1::StatusQuery
     let Ok(mut status) = answer.await else { return stopping() };
     let circumstances = api.circumstances.borrow().clone();
     let unwatched = api.unwatched.borrow().clone();
+    let inspected = api.configuration.aws().inspected();
     let found = circumstances.findings.into_iter().chain(api.tokens.findings()).chain(api.watcher.findings());
-    status.findings.extend(found.chain(api.audit.findings()).chain(unwatched));
+    status.findings.extend(found.chain(api.audit.findings()).chain(unwatched).chain(inspected));
     let agent = v1::AgentStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),

@@ -83,6 +83,7 @@ pub async fn document(
         env: configuration.network_environment(),
         aws_ca_bundle: profile.and_then(|p| p.ca_bundle.clone()),
         home: configuration.home(),
+        config_toml: configuration.path(),
     };
     let look = move || {
         let looked = prober.probe_all(&targets, Depth::Answer, within);

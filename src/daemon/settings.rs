@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -43,6 +44,7 @@ struct Seen {
     roots: Vec<(PathBuf, Stamp)>,
     /// When the files of roots were last looked at.
     roots_looked_at: Tick,
+    fingerprint: String,
 }
 
 /// Files of roots are looked at no more often: they are a dozen, and requests come by the thousand.
@@ -58,12 +60,12 @@ impl Configuration {
         // Before the file is read, so that a change during the read is seen later.
         let stamp = Stamp::of(&path);
         let config = Config::load(&environment, named)?;
-        let Network { aws, circumstances, roots } = Network::new(&environment, &config, &BTreeSet::new());
+        let Network { aws, circumstances, roots, fingerprint } = Network::new(&environment, &config, &BTreeSet::new());
         let bundles = BTreeMap::new();
         Ok(Self {
             environment,
             named: named.map(Path::to_owned),
-            seen: Mutex::new(Seen { config, bundles, stamp, roots, roots_looked_at: Clock.tick() }),
+            seen: Mutex::new(Seen { config, bundles, stamp, roots, roots_looked_at: Clock.tick(), fingerprint }),
             aws: Mutex::new(aws),
             circumstances: watch::Sender::new(circumstances),
         })
@@ -92,6 +94,12 @@ impl Configuration {
     #[must_use]
     pub fn network_environment(&self) -> crate::net::Environment {
         environment(&self.environment, &self.seen.lock().unwrap_or_else(PoisonError::into_inner).config)
+    }
+
+    /// What tells these settings of the network from others.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).fingerprint.clone()
     }
 
     /// The user's home folder, if there is one.
@@ -183,8 +191,9 @@ impl Configuration {
 
     /// Builds the way to AWS anew. What failed on the old one may work.
     fn take_network(&self, mut seen: MutexGuard<'_, Seen>, broker: Option<&Sender>) {
-        let Network { aws, circumstances, roots } = Network::new(&self.environment, &seen.config, &seen.all_bundles());
-        seen.roots = roots;
+        let Network { aws, circumstances, roots, fingerprint } =
+            Network::new(&self.environment, &seen.config, &seen.all_bundles());
+        (seen.roots, seen.fingerprint) = (roots, fingerprint);
         *self.aws.lock().unwrap_or_else(PoisonError::into_inner) = aws;
         self.circumstances.send_replace(circumstances);
         drop(seen);
@@ -220,6 +229,7 @@ struct Network {
     aws: Aws,
     circumstances: Circumstances,
     roots: Vec<(PathBuf, Stamp)>,
+    fingerprint: String,
 }
 
 impl Network {
@@ -237,9 +247,22 @@ impl Network {
         let stamped = |path: PathBuf| (path.clone(), Stamp::of(&path));
         let roots = trust::sources(&settings.ca_files).into_iter().map(stamped).collect();
         let (aws, findings) = Aws::new(&settings, &env, Deadlines::default());
-        let network = settings.describe().into_iter().chain(aws.describe()).collect();
-        Self { aws, circumstances: Circumstances { network, findings }, roots }
+        let network: Vec<_> = settings.describe().into_iter().chain(aws.describe()).collect();
+        let fingerprint = fingerprint(&network, &aws);
+        Self { aws, circumstances: Circumstances { network, findings }, roots, fingerprint }
     }
+}
+
+/// What tells two sets of settings apart: as they are shown (without passwords), and every trusted root.
+fn fingerprint(shown: &[Setting], aws: &Aws) -> String {
+    let mut digest = Sha256::new();
+    for Setting { name, value, origin } in shown {
+        digest.update(format!("{name}={value} {origin}\n"));
+    }
+    let mut roots: Vec<_> = aws.prober().roots().certificates().iter().map(|der| &**der).collect();
+    roots.sort_unstable();
+    roots.into_iter().for_each(|root| digest.update(root));
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The environment without what `config.toml` forbids to take from it.

@@ -84,6 +84,9 @@ pub struct State {
     /// What is remembered of logins, by session.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     logins: BTreeMap<String, History>,
+    /// The fingerprint of the network settings under which a login was last remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
     /// What other versions keep here.
     #[serde(flatten)]
     others: Map<String, Value>,
@@ -126,6 +129,17 @@ impl State {
     /// Remembers a pause, or its end.
     pub const fn set_pause(&mut self, pause: Option<Pause>) {
         self.pause = pause;
+    }
+
+    /// The fingerprint of the network settings under which a login was last remembered.
+    #[must_use]
+    pub fn network(&self) -> Option<&str> {
+        self.network.as_deref()
+    }
+
+    /// Remembers the network settings in force.
+    pub fn set_network(&mut self, fingerprint: String) {
+        self.network = Some(fingerprint);
     }
 
     /// What is remembered of logins, by session.

@@ -165,6 +165,9 @@ fn check(url: &str) -> Result<(), &'static str> {
         Some(s) if s.starts_with("socks") => return Err("is a SOCKS proxy, which is not supported"),
         _ => return Err("has a scheme that is not supported"),
     }
+    if uri.path().to_ascii_lowercase().ends_with(".pac") {
+        return Err("is the address of a PAC script, which is not read here");
+    }
     let authority = uri.authority().ok_or(UNREADABLE)?;
     let at_signs = authority.as_str().matches('@').count();
     let host_and_port = authority.as_str().rsplit('@').next().unwrap_or_default();
@@ -260,9 +263,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_never_a_direct_connection() {
-        for bad in
-            ["socks5://p:1", "ftp://p:1", "http://", "http://p:port", "http://u:p@ss@p:1", "http://u:p?w@p:1", "::"]
-        {
+        for bad in [
+            "socks5://p:1",
+            "http://p:1/proxy.pac",
+            "ftp://p:1",
+            "http://",
+            "http://p:port",
+            "http://u:p@ss@p:1",
+            "http://u:p?w@p:1",
+            "::",
+        ] {
             let s = settings(&[("HTTPS_PROXY", bad)]);
             assert!(matches!(s.route(true, false), Route::Unusable { .. }), "{bad}: {:?}", s.route(true, false));
             assert_eq!(s.findings().len(), 1, "{bad}");

@@ -24,6 +24,8 @@ pub struct Settings {
     pub aws_ca_bundle: Option<PathBuf>,
     /// The user's home folder.
     pub home: Option<PathBuf>,
+    /// Our own `config.toml`.
+    pub config_toml: PathBuf,
 }
 
 /// The roots of a tool under its settings.
@@ -60,28 +62,60 @@ pub fn judge(settings: &Settings, judge: &Roots, looked: &[(Host, Seen)]) -> Vec
     if presented.is_empty() {
         return Vec::new();
     }
-    let refused = |roots: &[CertificateDer<'static>], public| -> Vec<String> {
-        let refuses = presented.iter().filter(|(host, seen)| !judge.would_trust(roots, public, &host.host, seen));
-        refuses.map(|(host, _)| host.host.clone()).collect()
-    };
-    let tools = TOOLS.iter().map(|known| {
-        let trusts = (known.trusts)(settings);
-        let refuses = refused(&trusts.roots, trusts.public);
-        let cures = |file: &Candidate| match known.replaces {
-            true => refused(&file.roots, false).is_empty(),
-            false => refused(&[trusts.roots.clone(), file.roots.clone()].concat(), trusts.public).is_empty(),
+    let matrix = Matrix { judge, presented, candidates: candidates(settings) };
+    let agent = matrix.row(
+        "agentd",
+        Trusts {
+            words: "the system's, and those that any tool is told of".to_owned(),
+            public: false,
+            roots: judge.certificates().to_vec(),
+        },
+        false,
+        |path| match path {
+            Some(path) => format!("ca_bundle = {path:?} in {}", settings.config_toml.display()),
+            None => "ca_bundle in config.toml".to_owned(),
+        },
+    );
+    let others = TOOLS.iter().map(|known| {
+        matrix.row(known.name, (known.trusts)(settings), known.replaces, |path| match path {
+            Some(path) => format!("{}={}", known.variable, shell_word(&path.to_string_lossy())),
+            None => known.variable.to_owned(),
+        })
+    });
+    std::iter::once(agent).chain(others).collect()
+}
+
+/// What was presented, and what may cure those that refuse it.
+struct Matrix<'a> {
+    judge: &'a Roots,
+    presented: Vec<&'a (Host, Seen)>,
+    candidates: Vec<Candidate>,
+}
+
+impl Matrix<'_> {
+    /// `replaces`: a file stands instead of the tool's own roots. `setting` names it, and what it is set to.
+    fn row(&self, name: &str, trusts: Trusts, replaces: bool, setting: impl Fn(Option<&Path>) -> String) -> Tool {
+        let refuses = self.refused(&trusts.roots, trusts.public);
+        let cures = |file: &&Candidate| match replaces {
+            true => self.refused(&file.roots, false).is_empty(),
+            false => self.refused(&[trusts.roots.as_slice(), &file.roots].concat(), trusts.public).is_empty(),
         };
-        let issuer = presented.iter().find_map(|(host, _)| host.issuer.as_ref());
-        let fix = (!refuses.is_empty()).then(|| match candidates(settings).iter().find(|file| cures(file)) {
-            Some(file) => format!("{}={}", known.variable, shell_word(&file.path.to_string_lossy())),
+        let fix = (!refuses.is_empty()).then(|| match self.candidates.iter().find(cures) {
+            Some(file) => format!("set {}", setting(Some(&file.path))),
             None => {
-                let whose = issuer.map_or_else(String::new, |issuer| format!(" with {issuer}"));
-                format!("{} to a PEM file{whose}, to be had from who runs the proxy", known.variable)
+                let issuer = self.presented.iter().find_map(|(host, _)| host.issuer.as_ref());
+                let whose = issuer.map_or_else(|| "the proxy's root".to_owned(), ToString::to_string);
+                format!("get {whose} as a PEM file from who runs the proxy, and set {} to it", setting(None))
             }
         });
-        Tool { name: known.name.to_owned(), roots: trusts.words, refuses, fix }
-    });
-    tools.collect()
+        Tool { name: name.to_owned(), roots: trusts.words, refuses, fix }
+    }
+
+    fn refused(&self, roots: &[CertificateDer<'static>], public: bool) -> Vec<String> {
+        let refuses =
+            self.presented.iter().filter(|(host, seen)| !self.judge.would_trust(roots, public, &host.host, seen));
+        refuses.map(|(host, _)| host.host.clone()).collect()
+    }
 }
 
 fn set<'a>(settings: &'a Settings, name: &str) -> Option<&'a str> {

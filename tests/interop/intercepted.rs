@@ -64,7 +64,9 @@ fn a_ca_that_is_not_trusted_opens_no_browser_and_is_used_as_soon_as_it_is_there(
         assert_eq!(agentctl(&home, &agent, "login --profile dev-sso").code(), INTERCEPTED, "{}", agent.said());
     }
     assert!(
-        agent.said().contains("presents a certificate that is not trusted here; set AWS_CA_BUNDLE"),
+        agent
+            .said()
+            .contains("presents a certificate by 'Corporate Root', which is not trusted here; set AWS_CA_BUNDLE"),
         "{}",
         agent.said()
     );

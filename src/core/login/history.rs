@@ -96,6 +96,11 @@ impl History {
         match self.breaker.open(now) {
             None => Ok(()),
             Some((until, why)) => {
+                if why.rejected_chain {
+                    // What cures it is noticed; the cause alone fills the line.
+                    let failure = Failure::new(FailureClass::LoginPaused, &why.message, &why.fix);
+                    return Err(Bar { failure: failure.of_rejected_chain(), until: Some(until) });
+                }
                 let message = format!("logins to '{}' come to nothing: {}", session.id(), why.message);
                 let name = shell_word(&session.id());
                 let fix = match (why.class, &*why.fix) {

@@ -246,11 +246,21 @@ impl<'a> Look<'a> {
 
     fn connect(&mut self, host: &str, port: u16) -> Result<Stream, Signal> {
         self.step = Step::Name;
-        let addresses = resolve(host, port, self.deadline)?;
+        let addresses = resolve(host, port, self.deadline).map_err(|signal| self.of_proxy(signal))?;
         self.host.addresses = addresses.iter().take(4).map(|a| a.ip().to_string()).collect();
         self.step = Step::Connection;
-        let wire = Wire::connect(&addresses, self.deadline).map_err(|e| wire::signal(&e, true))?;
-        Ok(Box::new(wire))
+        let wire = Wire::connect(&addresses, self.deadline);
+        Ok(Box::new(wire.map_err(|e| self.of_proxy(wire::signal(&e, true)))?))
+    }
+
+    /// Who is not reached is the proxy, where there is one.
+    fn of_proxy(&self, signal: Signal) -> Signal {
+        match (signal, &self.host.proxy) {
+            (Signal::Unreachable { detail }, Some(proxy)) => {
+                Signal::Unreachable { detail: format!("the proxy {proxy}: {detail}") }
+            }
+            (signal, _) => signal,
+        }
     }
 
     fn handshake(&mut self, stream: Stream, host: &str, record: bool) -> Result<Stream, Signal> {

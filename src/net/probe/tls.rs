@@ -33,6 +33,8 @@ pub struct Roots {
     provider: Arc<CryptoProvider>,
     /// `None`: there are no roots, so nothing is trusted.
     ours: Option<Arc<WebPkiServerVerifier>>,
+    /// The same as certificates.
+    certificates: Arc<[CertificateDer<'static>]>,
 }
 
 impl std::fmt::Debug for Roots {
@@ -47,14 +49,20 @@ impl Roots {
     pub fn new(trust: &Trust) -> Self {
         let provider = Arc::new(ring::default_provider());
         let ours = verifier(store(&trust.roots), &provider);
-        Self { provider, ours }
+        Self { provider, ours, certificates: trust.roots.as_slice().into() }
+    }
+
+    /// The roots themselves.
+    #[must_use]
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
     }
 
     /// Whether the chain leads to a root that browsers ship.
     #[must_use]
     pub fn is_public(&self, host: &str, seen: &Seen) -> bool {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        verifier(roots, &self.provider).is_some_and(|v| verify(&*v, host, seen, false))
+        verifier(roots, &self.provider).is_some_and(|v| leads_to_a_root(&*v, host, seen))
     }
 
     /// Whether the chain would be trusted by whoever trusts these roots and, with `public`, those that browsers ship.
@@ -64,7 +72,7 @@ impl Roots {
         if public {
             roots.roots.extend_from_slice(webpki_roots::TLS_SERVER_ROOTS);
         }
-        verifier(roots, &self.provider).is_some_and(|v| verify(&*v, host, seen, true))
+        verifier(roots, &self.provider).is_some_and(|v| leads_to_a_root(&*v, host, seen))
     }
 }
 
@@ -78,26 +86,24 @@ fn verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Option<Arc<
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build().ok()
 }
 
-/// Whether the chain is trusted; `whole`: for this host and at this time too. A chain that has lapsed still has an
-/// issuer, whom the question is about otherwise.
-fn verify(verifier: &dyn ServerCertVerifier, host: &str, seen: &Seen, whole: bool) -> bool {
+/// Whether the chain leads to a root. One that has lapsed, or is for another host, still has an issuer, whom alone the
+/// question is about.
+fn leads_to_a_root(verifier: &dyn ServerCertVerifier, host: &str, seen: &Seen) -> bool {
+    use CertificateError as C;
     let (Some((leaf, others)), Ok(name)) = (seen.chain.split_first(), ServerName::try_from(host.to_owned())) else {
         return false;
     };
     match verifier.verify_server_cert(leaf, others, &name, &[], UnixTime::now()) {
         Ok(_) => true,
-        Err(Error::InvalidCertificate(fault)) if !whole => {
-            use CertificateError as C;
-            matches!(
-                fault,
-                C::Expired
-                    | C::ExpiredContext { .. }
-                    | C::NotValidYet
-                    | C::NotValidYetContext { .. }
-                    | C::NotValidForName
-                    | C::NotValidForNameContext { .. }
-            )
-        }
+        Err(Error::InvalidCertificate(fault)) => matches!(
+            fault,
+            C::Expired
+                | C::ExpiredContext { .. }
+                | C::NotValidYet
+                | C::NotValidYetContext { .. }
+                | C::NotValidForName
+                | C::NotValidForNameContext { .. }
+        ),
         Err(_) => false,
     }
 }

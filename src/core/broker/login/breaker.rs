@@ -110,6 +110,9 @@ impl Broker {
     pub(in crate::core::broker) fn half_open_all(&mut self) {
         let chains: Vec<_> = self.logins.accounts.keys().cloned().collect();
         chains.iter().for_each(|chain| self.half_open(chain));
+        for history in self.logins.remembered.values_mut() {
+            history.breaker().half_open();
+        }
     }
 
     /// A person has made room: one login may be tried, whatever became of those before.
