@@ -20,6 +20,9 @@ mod lean_client;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+#[path = "core/probe.rs"]
+mod probe;
+#[cfg(test)]
 #[path = "core/proxy.rs"]
 mod proxy;
 #[cfg(test)]

@@ -37,6 +37,10 @@ mod disk;
 mod doctor;
 #[cfg(test)]
 #[cfg(unix)]
+#[path = "daemon/faults.rs"]
+mod faults;
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "daemon/hostile_files.rs"]
 mod hostile_files;
 #[cfg(test)]

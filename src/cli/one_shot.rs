@@ -39,7 +39,7 @@ impl Question {
 }
 
 /// What other tools are told of roots.
-const TOOLS_ROOTS: [&str; 2] = ["CLAUDE_CODE_CERT_STORE", "NODE_OPTIONS"];
+const TOOLS_ROOTS: [&str; 3] = ["CLAUDE_CODE_CERT_STORE", "CLAUDE_CONFIG_DIR", "NODE_OPTIONS"];
 
 /// Resolves the profile in a child.
 ///

@@ -386,7 +386,7 @@ impl CertificateFault {
                 "check this machine's clock, then the network between",
             ),
             Self::Authority => (
-                ", an authority's own as if it were the server's".to_owned(),
+                ", which is an authority's own".to_owned(),
                 "ask who runs the proxy to have it issue certificates for hosts",
             ),
             Self::Other(detail) => (format!(" that cannot be used ({detail})"), BETWEEN),

@@ -212,4 +212,10 @@ impl Finding {
             fix: one_line(fix.as_ref(), Failure::MAX_CHARS),
         }
     }
+
+    /// Whether it is about logins that others ask for or make again and again.
+    #[must_use]
+    pub fn is_login_loop(&self) -> bool {
+        matches!(self.name.as_str(), "phantom-demand" | "foreign-loop")
+    }
 }

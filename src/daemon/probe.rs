@@ -3,11 +3,14 @@
 //!
 //! The config files are read anew for it, so that it needs neither a socket nor the broker, which may be the fault.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::once;
@@ -17,6 +20,7 @@ use crate::aws::{Aws, profile};
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::probe::Probe;
 use crate::core::source::{Profile, SsoSession, World, WorldConfig};
+use crate::files::limits;
 use crate::net::probe::{Depth, Target};
 use crate::net::tools;
 use crate::platform::clock::Clock;
@@ -25,6 +29,8 @@ use crate::platform::process;
 
 /// A look takes no longer than this, whoever asks.
 pub const LIMIT: Duration = Duration::from_secs(5);
+/// A longer settings.json is no settings.json.
+const MOST_SETTINGS: usize = 1024 * 1024;
 /// Where no session and no setting names one: the region that all of AWS's tools fall back to.
 const FALLBACK_REGION: &str = "us-east-1";
 
@@ -81,6 +87,7 @@ pub async fn document(
     let (within, prober) = (question.within.min(LIMIT), aws.prober().clone());
     let asked = tools::Settings {
         env: configuration.network_environment(),
+        claude: claude_env(configuration.claude_settings().as_deref()),
         aws_ca_bundle: profile.and_then(|p| p.ca_bundle.clone()),
         home: configuration.home(),
         config_toml: configuration.path(),
@@ -93,6 +100,19 @@ pub async fn document(
     let (hosts, trust) = tokio::task::spawn_blocking(look).await.map_err(|_| interrupted())?;
     let (network, findings) = configuration.network();
     Ok(Probe { schema: 1, at: Clock.wall(), network, findings, hosts, trust })
+}
+
+/// What the user's settings of Claude Code add to its environment; a file that cannot be read adds nothing.
+fn claude_env(path: Option<&Path>) -> crate::net::Environment {
+    #[derive(Default, Deserialize)]
+    struct Settings {
+        #[serde(default)]
+        env: BTreeMap<String, Value>,
+    }
+    let read = path.and_then(|path| limits::read_public(path, MOST_SETTINGS).ok());
+    let settings = read.and_then(|read| serde_json::from_slice::<Settings>(&read.bytes).ok()).unwrap_or_default();
+    let texts = settings.env.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())));
+    texts.collect()
 }
 
 /// Whether the hosts that a login needs are reached, without a person.

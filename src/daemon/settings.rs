@@ -108,6 +108,13 @@ impl Configuration {
         self.environment.home().ok()
     }
 
+    /// Claude Code's settings of this user.
+    #[must_use]
+    pub fn claude_settings(&self) -> Option<PathBuf> {
+        let folder = self.environment.get("CLAUDE_CONFIG_DIR").map(PathBuf::from);
+        Some(folder.or_else(|| Some(self.home()?.join(".claude")))?.join("settings.json"))
+    }
+
     /// Users other than ours that may use the socket. Read once: the socket is bound once.
     #[must_use]
     pub fn allowed_uids(&self) -> BTreeSet<u32> {

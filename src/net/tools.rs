@@ -20,6 +20,8 @@ use crate::core::probe::{Host, Tool};
 pub struct Settings {
     /// The environment that they are started with.
     pub env: Environment,
+    /// What Claude Code's own settings add to it (`env` in its settings.json).
+    pub claude: Environment,
     /// `ca_bundle` of the profile in the AWS config.
     pub aws_ca_bundle: Option<PathBuf>,
     /// The user's home folder.
@@ -126,24 +128,31 @@ fn file(path: &Path) -> Vec<CertificateDer<'static>> {
     trust::read(path).unwrap_or_default()
 }
 
-/// Its own, and `NODE_EXTRA_CA_CERTS`; the system's too unless `CLAUDE_CODE_CERT_STORE` leaves them out.
+/// Its own and the system's, as far as `CLAUDE_CODE_CERT_STORE` lets them, the latter with `SSL_CERT_FILE` beside them;
+/// `NODE_EXTRA_CA_CERTS` always.
 fn claude(settings: &Settings) -> Trusts {
-    let stores = set(settings, "CLAUDE_CODE_CERT_STORE").unwrap_or("bundled,system");
+    let set = |name: &str| settings.claude.get(name).or_else(|| settings.env.get(name)).filter(|v| !v.is_empty());
+    let stores = set("CLAUDE_CODE_CERT_STORE").map_or("bundled,system", String::as_str);
     let has = |store: &str| stores.split(',').any(|s| s.trim().eq_ignore_ascii_case(store));
-    let mut trusts = Trusts { words: String::new(), public: has("bundled"), roots: Vec::new() };
-    let mut words = Vec::new();
+    let (mut words, mut roots) = (Vec::new(), Vec::new());
+    let mut named = |name: &str, words: &mut Vec<String>| {
+        if let Some(path) = set(name) {
+            words.push(format!("{name} ({path})"));
+            roots.extend(file(Path::new(path)));
+        }
+    };
     if has("bundled") {
         words.push("its own".to_owned());
     }
     if has("system") {
         words.push("the system's".to_owned());
-        trusts.roots.extend(trust::platform_roots());
+        named("SSL_CERT_FILE", &mut words);
     }
-    if let Some(extra) = set(settings, "NODE_EXTRA_CA_CERTS") {
-        words.push(format!("NODE_EXTRA_CA_CERTS ({extra})"));
-        trusts.roots.extend(file(Path::new(extra)));
+    named("NODE_EXTRA_CA_CERTS", &mut words);
+    if has("system") {
+        roots.extend(trust::platform_roots());
     }
-    Trusts { words: words.join(", "), ..trusts }
+    Trusts { words: words.join(", "), public: has("bundled"), roots }
 }
 
 /// The first that is set, instead of its own.
@@ -213,4 +222,76 @@ fn candidates(settings: &Settings) -> Vec<Candidate> {
         .collect();
     found.sort_by_key(|candidate| std::cmp::Reverse(candidate.roots.len()));
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file with a certificate in it, and settings that name it.
+    fn bed(names: &[&str]) -> (tempfile::TempDir, Settings) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("corp.pem");
+        let pem = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap().cert.pem();
+        std::fs::write(&path, pem).unwrap();
+        let env = names.iter().map(|name| ((*name).to_owned(), path.display().to_string())).collect();
+        (folder, Settings { env, ..Settings::default() })
+    }
+
+    /// Whether the tool adds the file's certificate to what the system has.
+    fn takes(trusts: &Trusts) -> bool {
+        let system = if trusts.words.contains("the system's") { trust::platform_roots().len() } else { 0 };
+        trusts.roots.len() > system
+    }
+
+    #[test]
+    fn claude_code_takes_the_systems_and_its_variables() {
+        let (_folder, settings) = bed(&["SSL_CERT_FILE"]);
+        assert!(takes(&claude(&settings)) && claude(&settings).public);
+        let bundled = Settings {
+            claude: Environment::from([("CLAUDE_CODE_CERT_STORE".to_owned(), "bundled".to_owned())]),
+            ..settings
+        };
+        assert!(!takes(&claude(&bundled)), "its store of the system's roots is what reads that variable");
+        let (_folder, extra) = bed(&["NODE_EXTRA_CA_CERTS"]);
+        let system = Settings {
+            env: Environment::from([("CLAUDE_CODE_CERT_STORE".to_owned(), "system".to_owned())]),
+            claude: extra.env.clone(),
+            ..Settings::default()
+        };
+        assert!(takes(&claude(&system)) && !claude(&system).public, "its own settings count");
+        let (_folder, aws) = bed(&["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]);
+        assert!(!takes(&claude(&aws)));
+    }
+
+    #[test]
+    fn botocore_takes_the_first_that_is_set_and_nothing_else() {
+        let (_folder, none) = bed(&["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE"]);
+        assert!(botocore(&none).public && botocore(&none).roots.is_empty());
+        for name in ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"] {
+            let (_folder, settings) = bed(&[name]);
+            assert!(takes(&botocore(&settings)) && !botocore(&settings).public, "{name}");
+        }
+        let (folder, settings) = bed(&["AWS_CA_BUNDLE"]);
+        let other = Settings { aws_ca_bundle: Some(folder.path().join("none.pem")), ..settings };
+        assert!(takes(&botocore(&other)), "the variable outranks the profile");
+        let (folder, requests) = bed(&["REQUESTS_CA_BUNDLE"]);
+        let profile = Settings { aws_ca_bundle: Some(folder.path().join("none.pem")), ..requests };
+        assert!(!takes(&botocore(&profile)), "and the profile the library's");
+    }
+
+    #[test]
+    fn node_and_openssl_have_a_variable_each() {
+        let (_folder, both) = bed(&["NODE_EXTRA_CA_CERTS", "AWS_CA_BUNDLE"]);
+        assert!(takes(&node(&both)) && !takes(&system(&both)));
+        let (_folder, openssl) = bed(&["SSL_CERT_FILE"]);
+        assert!(takes(&system(&openssl)) && !takes(&node(&openssl)));
+        assert!(system(&openssl).words.ends_with("alone"), "it stands instead of the system's");
+    }
+
+    #[test]
+    fn where_nothing_was_presented_nobody_is_judged() {
+        let roots = Roots::new(&trust::Trust::default());
+        assert_eq!(judge(&Settings::default(), &roots, &[]), []);
+    }
 }

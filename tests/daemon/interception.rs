@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::agent::{Agent, LIMIT};
+use aws_credential_agent::platform::clock::Clock;
+
+use crate::agent::{AGENTD, Agent, LIMIT};
 use crate::behind::{Behind, check};
 use crate::support::clock::eventually;
 use crate::support::fake_aws::{Operation, Person};
-use crate::support::process::Finished;
+use crate::support::process::{Finished, Running, run};
 
 const INTERCEPTED: i32 = 13;
 const LOGIN_PAUSED: i32 = 18;
@@ -31,10 +33,10 @@ fn not_trusted_it_is_named_and_nobody_is_sent_to_a_browser() {
                  set AWS_CA_BUNDLE or ca_bundle";
     assert!(first.stderr.contains(named), "{}", first.stderr);
     for _ in 0..100 {
-        let began = Instant::now();
+        let began = Clock.tick();
         let refused = login(&behind);
         // Generous to a machine with much else to do; 200 ms is what is aimed at.
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(Clock.tick().since(began) < Duration::from_secs(2), "{:?}", Clock.tick().since(began));
         assert_eq!(refused.code(), LOGIN_PAUSED, "{}", refused.stderr);
         assert!(refused.stderr.contains("is paused until ") && refused.stderr.contains(named), "{}", refused.stderr);
     }
@@ -61,11 +63,11 @@ fn cured_by(behind: Behind, cure: impl FnOnce(&Behind, &Path)) {
     assert_eq!(login(&behind).code(), INTERCEPTED);
     assert_eq!(login(&behind).code(), LOGIN_PAUSED);
     let authority = behind.authority();
-    let began = Instant::now();
+    let began = Clock.tick();
     cure(&behind, &authority);
     let signed_in = eventually("the authority is used", LIMIT, || Some(login(&behind)).filter(|l| l.status.success()));
     assert!(signed_in.stderr.contains("signed in: "), "{}", signed_in.stderr);
-    eprintln!("signed in {:?} after the cure", began.elapsed());
+    eprintln!("signed in {:?} after the cure", Clock.tick().since(began));
     assert_eq!((behind.openings(), pause(&behind.agent)), (1, serde_json::Value::Null));
     behind.agent.credentials("dev-sso");
 }
@@ -75,7 +77,7 @@ fn a_file_that_is_named_already_cures_it_as_it_appears() {
     let mut behind = Behind::new();
     let named = behind.agent.home.path().join("named.pem");
     behind.agent.home.set("AWS_CA_BUNDLE", &named);
-    cured_by(behind, |_, authority| drop(fs::copy(authority, named).unwrap()));
+    cured_by(behind, |_, authority| assert!(fs::copy(authority, named).unwrap() > 0));
 }
 
 #[test]
@@ -117,4 +119,137 @@ fn trusted_it_is_only_told() {
     let (report, code) = behind.doctor(&[]);
     assert_eq!((code, &report["first"]), (0, &serde_json::Value::Null), "{report:#}");
     assert_eq!(check(&report, "tls")["message"], "TLS is inspected by 'Zscaler Root CA', trusted");
+}
+
+/// The system's own roots, as an agent in a mount namespace of its own sees them: there a copy stands in their place.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_root_that_the_system_gets_cures_it() {
+    const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+    let behind = Behind::new();
+    let copy = behind.agent.home.path().join("system.pem");
+    if !rustix::process::geteuid().is_root() || fs::copy(BUNDLE, &copy).is_err() {
+        return eprintln!("not run: needs root, and {BUNDLE}");
+    }
+    let mut command = behind.agent.home.command("unshare");
+    let script = r#"mount --bind "$1" "$2" && exec "$3""#;
+    command.args(["-m", "sh", "-c", script, "sh"]).args([copy.as_os_str(), BUNDLE.as_ref(), AGENTD.as_ref()]);
+    let mut daemon = Running::start(command);
+    let serves = eventually("agentd serves, or nothing can be mounted", LIMIT, || {
+        let up = behind.agent.ctl(&["daemon", "status"]).status.success();
+        (up || !daemon.is_running()).then_some(up)
+    });
+    if !serves {
+        return eprintln!("not run: {}", daemon.stderr());
+    }
+    cured_by(behind, |_, authority| {
+        let roots = fs::read_to_string(&copy).unwrap() + &fs::read_to_string(authority).unwrap();
+        fs::write(&copy, roots).unwrap();
+    });
+}
+
+/// What stands in the state file of the session's breaker.
+fn breaker(behind: &Behind) -> serde_json::Value {
+    let text = fs::read_to_string(behind.agent.home.state_dir().join("state.json")).unwrap_or_default();
+    let state: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let logins = state["logins"].as_object().cloned().unwrap_or_default();
+    logins.into_iter().next().map(|(_, history)| history["breaker"].clone()).unwrap_or_default()
+}
+
+fn kill(behind: &Behind) {
+    let pid = behind.agent.status()["agent"]["pid"].as_u64().unwrap().to_string();
+    let mut command = std::process::Command::new("kill");
+    command.args(["-KILL", &pid]);
+    run(command, LIMIT).expect_success();
+    eventually("it is gone", LIMIT, || (!behind.agent.ctl(&["daemon", "status"]).status.success()).then_some(()));
+}
+
+#[test]
+fn killed_at_each_turn_of_the_breaker_it_stays_as_it_was() {
+    let behind = Behind::new();
+    behind.sign_out();
+    // Closed to open.
+    assert_eq!(login(&behind).code(), INTERCEPTED);
+    eventually("the trip is on the disk", LIMIT, || breaker(&behind)["open"].is_object().then_some(()));
+    kill(&behind);
+    assert_eq!(login(&behind).code(), LOGIN_PAUSED);
+    // Open to half-open.
+    behind.agent.ctl(&["reset", "--profile", "dev-sso"]).expect_success();
+    eventually("the reset is on the disk", LIMIT, || (breaker(&behind)["half_open"] == true).then_some(()));
+    kill(&behind);
+    // Half-open to open, without a person.
+    assert_eq!(login(&behind).code(), LOGIN_PAUSED);
+    eventually("the look is on the disk", LIMIT, || breaker(&behind)["open"].is_object().then_some(()));
+    kill(&behind);
+    assert_eq!(login(&behind).code(), LOGIN_PAUSED);
+    assert_eq!(behind.openings(), 0);
+    // Half-open to closed.
+    let authority = behind.authority();
+    behind.agent.write_settings(&format!("ca_bundle = {authority:?}\n"));
+    behind.agent.fake.set_person(Person::Approves);
+    eventually("the authority is used", LIMIT, || login(&behind).status.success().then_some(()));
+    eventually("that it works is on the disk", LIMIT, || breaker(&behind)["works_since"].is_string().then_some(()));
+    kill(&behind);
+    login(&behind).expect_success();
+    assert_eq!((behind.openings(), pause(&behind.agent)), (1, serde_json::Value::Null));
+}
+
+#[test]
+fn a_memory_that_is_torn_costs_no_tab_and_locks_nobody_out() {
+    let behind = Behind::new();
+    behind.sign_out();
+    assert_eq!(login(&behind).code(), INTERCEPTED);
+    eventually("the trip is on the disk", LIMIT, || breaker(&behind)["open"].is_object().then_some(()));
+    let state = behind.agent.home.state_dir().join("state.json");
+    behind.agent.ctl(&["daemon", "stop"]).expect_success();
+    let whole = fs::read(&state).unwrap();
+    for torn in [&b"{"[..], b"", b"\0\0\0\0", b"[]", &whole[..whole.len() / 2]] {
+        fs::write(&state, torn).unwrap();
+        let refused = login(&behind);
+        assert_eq!(refused.code(), LOGIN_PAUSED, "{}", refused.stderr);
+        assert!(refused.stderr.contains("could not be read; run in a terminal"), "{}", refused.stderr);
+        behind.agent.ctl(&["daemon", "stop"]).expect_success();
+    }
+    assert_eq!(behind.openings(), 0);
+    behind.agent.ctl(&["reset", "--profile", "dev-sso"]);
+    behind.agent.ctl(&["daemon", "start"]).expect_success();
+    behind.agent.ctl(&["reset", "--profile", "dev-sso"]).expect_success();
+    assert_eq!(login(&behind).code(), INTERCEPTED, "a person made room, and it is tried");
+}
+
+/// A script that logs in over and over, as people write them: each time a new token lies in the cache of the AWS CLI.
+#[test]
+fn a_loop_of_another_tool_is_reported_within_three_rounds() {
+    let behind = Behind::new().trusted();
+    behind.agent.credentials("dev-sso");
+    let rounds = 3;
+    let tokens: Vec<_> = (0..rounds)
+        .map(|n| {
+            let token = behind.agent.fake.sign_in(behind.agent.session);
+            let path = behind.agent.home.seed_token("corp", &token);
+            let aside = behind.agent.home.path().join(format!("login{n}.json"));
+            fs::rename(path, &aside).unwrap();
+            aside
+        })
+        .collect();
+    let file = behind.agent.home.token_file("corp");
+    let told = |behind: &Behind| behind.agent.status()["findings"].to_string().contains("foreign-loop");
+    for aside in tokens {
+        assert!(!told(&behind));
+        let mut login = behind.agent.home.command("sh");
+        login.args(["-c", r#"cat "$1" > "$2" && rm "$1""#, "sh"]).args([&aside, &file]);
+        run(login, LIMIT).expect_success();
+        // The agent looks at the file, at the latest for this.
+        behind.agent.status();
+    }
+    eventually("the loop is told", LIMIT, || told(&behind).then_some(()));
+    let text = behind.agent.ctl(&["status"]).expect_success().stdout;
+    assert!(text.contains("something logs in again and again"), "{text}");
+    let line = behind.agent.ctl(&["statusline", "--profile", "dev-sso"]).expect_success().stdout;
+    assert!(line.contains("foreign-loop: see agentctl status"), "{line}");
+    let why = behind.agent.ctl(&["why", "--profile", "dev-sso"]).expect_success().stdout;
+    assert!(why.contains("foreign-loop") && why.contains("agentctl login --sso-session corp"), "{why}");
+    let (report, _) = behind.doctor(&["logins"]);
+    assert_eq!(report["first"], "logins", "{report:#}");
+    assert!(check(&report, "logins")["fix"].to_string().contains("agentctl login --sso-session corp"), "{report:#}");
 }

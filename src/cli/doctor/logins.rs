@@ -5,16 +5,13 @@ use super::{Check, Facts, Severity, Verdict};
 /// See the module's documentation.
 pub(super) const CHECK: Check = Check { name: "logins", family: "logins", depends_on: &["agent"], run };
 
-/// Findings of the agent that are about logins.
-const LOOPS: [&str; 2] = ["phantom-demand", "foreign-loop"];
-
 fn run(facts: &Facts) -> Verdict {
     let Some(Ok(document)) = &facts.agent else { return Verdict::skipped("agentd is not running") };
     let status = &document.status;
     let mut found: Vec<(String, String)> = status
         .findings
         .iter()
-        .filter(|finding| LOOPS.contains(&finding.name.as_str()))
+        .filter(|finding| finding.is_login_loop())
         .map(|finding| (finding.message.clone(), finding.fix.clone()))
         .collect();
     let pauses = status.sessions.iter().filter_map(|session| session.login_pause.as_ref());

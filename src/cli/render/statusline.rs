@@ -7,7 +7,7 @@ use super::{clock_time, span};
 use crate::api::v1::StatusDocument;
 use crate::cli::output::local_time;
 use crate::core::failure::{FailureClass, shell_word};
-use crate::core::status::{Finding, ProfileStatus, SessionStatus, State, Status};
+use crate::core::status::{ProfileStatus, SessionStatus, State, Status};
 use crate::core::time::Timestamp;
 
 /// No line is longer.
@@ -23,8 +23,7 @@ pub fn lines(document: &StatusDocument, profile: &str, found: Option<&ProfileSta
         None => vec![format!("aws {}: not asked for yet", clean(profile))],
         Some(p) => about(p, status, now),
     };
-    let looping = |f: &&Finding| ["phantom-demand", "foreign-loop"].contains(&&*f.name);
-    if let (1, Some(f)) = (lines.len(), status.findings.iter().find(looping)) {
+    if let (1, Some(f)) = (lines.len(), status.findings.iter().find(|f| f.is_login_loop())) {
         lines.push(format!("{}: see agentctl status", clean(&f.name)));
     }
     lines.into_iter().map(|line| cut(&line)).collect()

@@ -17,7 +17,7 @@ pub fn render(profile: &ProfileStatus, status: &Status, view: &View<'_>) -> Stri
         future => format!(", ends {future}"),
     };
     let mut text = format!("{name}: {}{until}\n", paint.on(word, view.colour));
-    let topics = topics(profile, &times);
+    let topics = topics(profile, status, &times);
     let column = topics.iter().map(|(topic, _)| width(topic)).max().unwrap_or(0);
     for (topic, reason) in topics {
         let indent = 2 + column + 2;
@@ -32,7 +32,7 @@ pub fn render(profile: &ProfileStatus, status: &Status, view: &View<'_>) -> Stri
 }
 
 /// The broker's reasons; what they leave out of file and failure is added.
-fn topics(profile: &ProfileStatus, times: &Times<'_>) -> Vec<(String, String)> {
+fn topics(profile: &ProfileStatus, status: &Status, times: &Times<'_>) -> Vec<(String, String)> {
     let mut topics: Vec<(String, String)> = Vec::new();
     if let Some(file) = &profile.config_file {
         topics.push(("config".to_owned(), clean(file)));
@@ -46,6 +46,11 @@ fn topics(profile: &ProfileStatus, times: &Times<'_>) -> Vec<(String, String)> {
                 None => topics.push(("failure".to_owned(), paragraph)),
             }
         }
+    }
+    if let Some(session) = &profile.session {
+        let quoted = format!("'{session}'");
+        let loops = status.findings.iter().filter(|f| f.is_login_loop() && f.message.contains(&quoted));
+        topics.extend(loops.map(|f| (clean(&f.name), clean(&format!("{}; {}", f.message, f.fix)))));
     }
     topics
 }
