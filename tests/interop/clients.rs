@@ -57,6 +57,21 @@ pub(super) fn node(home: &TestHome, script: &str, args: &[&str]) -> Command {
     command
 }
 
+/// mitmproxy, which leads every address to `server`; its authority is in the home's folder `mitmproxy`.
+#[track_caller]
+pub(super) fn mitmproxy(home: &TestHome, server: &str) -> Command {
+    let mut command = home.command(folder().join("mitmproxy/venv/bin/python"));
+    command.args(["-c", "from mitmproxy.tools.main import mitmdump; mitmdump()", "-q", "-s"]);
+    command.arg(file("scripts/inspecting_proxy.py")).args(["--listen-host", "127.0.0.1", "--listen-port", "0"]);
+    let confdir = home.path().join("mitmproxy");
+    for option in
+        [format!("leads_to={server}"), format!("confdir={}", confdir.display()), "connection_strategy=lazy".into()]
+    {
+        command.args(["--set", &option]);
+    }
+    command
+}
+
 /// The executable of Claude Code.
 #[track_caller]
 pub(super) fn claude_executable() -> PathBuf {

@@ -1,85 +1,118 @@
-//! Behind a proxy that opens TLS, as companies have them.
+//! Behind a proxy that opens TLS, as companies have them: mitmproxy, and one of our own for tools whose endpoints cannot
+//! be set.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-
 use super::agent::Agent;
 use super::{ACCOUNT, ROLE, clients, fake};
 use crate::support::clock::eventually;
-use crate::support::fake_aws::{FakeAws, Operation};
+use crate::support::fake_aws::{FakeAws, Operation, Person};
 use crate::support::home::TestHome;
 use crate::support::process::{Finished, Running, run};
+use crate::support::proxy::InspectingProxy;
 
 const INTERCEPTED: i32 = 13;
+const LOGIN_PAUSED: i32 = 18;
 
-/// AWS's own addresses, led to the fake by a proxy that opens TLS with certificates of its own; the authority behind them is returned.
-pub(super) fn behind_rewriting_proxy(fake: &FakeAws, home: &mut TestHome) -> (Running, PathBuf) {
-    let [authority, certificate, key] = ["authority.pem", "proxy.pem", "proxy.key"].map(|name| home.path().join(name));
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "Corporate Root");
-    let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let names = ["*.eu-west-1.amazonaws.com", "*.sso.eu-west-1.amazonaws.com"].map(str::to_owned);
-    let keys = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(names.to_vec()).unwrap().signed_by(&keys, &root).unwrap();
-    fs::write(&authority, root.pem()).unwrap();
-    fs::write(&certificate, leaf.pem()).unwrap();
-    fs::write(&key, keys.serialize_pem()).unwrap();
-    let server = fake.url().replace("http://", "");
-    let mut command = clients::python(home, "rewriting_proxy.py", &[&server]);
-    command.arg(&certificate).arg(&key);
-    let proxy = Running::start(command);
-    let port = proxy.until_stdout("its port", clients::LIMIT, |said| said.trim().parse::<u16>().ok());
-    for name in ["HTTPS_PROXY", "https_proxy"] {
-        home.set(name, format!("http://127.0.0.1:{port}"));
-    }
+/// AWS's own addresses, led to the fake by a proxy that opens TLS; the file of its authority is returned.
+pub(super) fn behind_proxy(fake: &FakeAws, home: &mut TestHome) -> (InspectingProxy, PathBuf) {
+    let proxy = InspectingProxy::start(fake.url().trim_start_matches("http://").parse().unwrap());
+    let authority = home.path().join("authority.pem");
+    proxy.write_ca(&authority);
+    use_proxy(home, &proxy.url());
     (proxy, authority)
 }
 
-fn agentctl(home: &TestHome, agent: &Agent, line: &str) -> Finished {
-    let mut command = home.command("sh");
-    command.args(["-c", &agent.command_line(line)]);
-    run(command, clients::LIMIT)
+fn use_proxy(home: &mut TestHome, url: &str) {
+    for name in ["HTTPS_PROXY", "https_proxy"] {
+        home.set(name, url);
+    }
+}
+
+/// A user behind mitmproxy, whose authority nobody trusts yet.
+struct BehindMitmproxy {
+    fake: FakeAws,
+    home: TestHome,
+    agent: Agent,
+    authority: PathBuf,
+    _proxy: Running,
+}
+
+impl BehindMitmproxy {
+    fn new(trusted: bool) -> Self {
+        let (fake, session) = fake();
+        let mut home = TestHome::with_sso_profile(&fake, session, ACCOUNT, ROLE);
+        let browser = home.script("browser", "#!/bin/sh\necho \"$1\" >> \"$HOME/opened\"\n");
+        home.set("BROWSER", browser);
+        for service in ["SSO_OIDC", "SSO", "STS"] {
+            home.unset(&format!("AWS_ENDPOINT_URL_{service}"));
+        }
+        let proxy = Running::start(clients::mitmproxy(&home, fake.url().trim_start_matches("http://")));
+        let port = proxy.until_stdout("its port", clients::LIMIT, |said| said.lines().next()?.parse::<u16>().ok());
+        use_proxy(&mut home, &format!("http://127.0.0.1:{port}"));
+        let authority = home.path().join("mitmproxy/mitmproxy-ca-cert.pem");
+        if trusted {
+            for name in ["AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"] {
+                home.set(name, &authority);
+            }
+        }
+        let agent = Agent::start(&mut home);
+        Self { fake, home, agent, authority, _proxy: proxy }
+    }
+
+    fn agentctl(&self, line: &str) -> Finished {
+        let mut command = self.home.command("sh");
+        command.args(["-c", &self.agent.command_line(line)]);
+        run(command, clients::LIMIT)
+    }
+
+    fn openings(&self) -> usize {
+        fs::read_to_string(self.home.path().join("opened")).unwrap_or_default().lines().count()
+    }
 }
 
 #[test]
-fn a_ca_that_is_not_trusted_opens_no_browser_and_is_used_as_soon_as_it_is_there() {
-    let (fake, session) = fake();
-    let mut home = TestHome::with_sso_profile(&fake, session, ACCOUNT, ROLE);
-    let browser = home.script("browser", "#!/bin/sh\necho \"$1\" >> \"$HOME/opened\"\n");
-    home.set("BROWSER", browser);
-    for service in ["SSO_OIDC", "SSO"] {
-        home.unset(&format!("AWS_ENDPOINT_URL_{service}"));
+fn mitmproxy_that_is_not_trusted_is_named_opens_nothing_and_is_cured_by_its_ca() {
+    let b = BehindMitmproxy::new(false);
+    fs::remove_file(b.home.token_file("corp")).unwrap();
+    assert_eq!(b.agentctl("login --device --profile dev-sso").code(), INTERCEPTED, "{}", b.agent.said());
+    let named = "oidc.eu-west-1.amazonaws.com presents a certificate by 'mitmproxy', which is not trusted here; set \
+                 AWS_CA_BUNDLE";
+    assert!(b.agent.said().contains(named), "{}", b.agent.said());
+    for _ in 0..100 {
+        assert_eq!(b.agentctl("login --device --profile dev-sso").code(), LOGIN_PAUSED, "{}", b.agent.said());
     }
-    let (_proxy, authority) = behind_rewriting_proxy(&fake, &mut home);
-    let bundle = home.path().join("corp.pem");
-    home.set("AWS_CA_BUNDLE", &bundle);
-    let agent = Agent::start(&mut home);
-    let ask = || agentctl(&home, &agent, "credential-process --profile dev-sso");
-    for _ in 0..3 {
-        assert_eq!(ask().code(), INTERCEPTED, "{}", agent.said());
-        assert_eq!(agentctl(&home, &agent, "login --profile dev-sso").code(), INTERCEPTED, "{}", agent.said());
-    }
-    assert!(
-        agent
-            .said()
-            .contains("presents a certificate by 'Corporate Root', which is not trusted here; set AWS_CA_BUNDLE"),
-        "{}",
-        agent.said()
-    );
-    let status = agentctl(&home, &agent, "status").expect_success().stdout;
-    assert!(status.contains("AWS_CA_BUNDLE names"), "{status}");
-    fs::copy(&authority, &bundle).unwrap();
-    // A retry may be up to 5 s away while nothing is held.
-    let served = eventually("the CA is used", Duration::from_secs(10), || {
-        let answer = ask();
-        answer.status.success().then_some(answer)
+    assert_eq!((b.openings(), b.fake.calls().len()), (0, 0));
+    let ca_bundle = format!("[profile cured]\nca_bundle = {}\n", b.authority.display());
+    b.home.append_config(&ca_bundle);
+    b.fake.set_person(Person::Approves);
+    eventually("the CA is used", Duration::from_secs(10), || {
+        b.agentctl("login --device --profile dev-sso").status.success().then_some(())
     });
-    assert!(served.stdout.contains("AccessKeyId"));
-    assert!(!home.path().join("opened").exists(), "no browser");
-    assert_eq!(fake.count(Operation::RegisterClient), 0);
-    agent.assert_no_secret_leaked(&fake, &home);
+    assert!(b.agentctl("credential-process --profile dev-sso").expect_success().stdout.contains("AccessKeyId"));
+    assert_eq!(b.openings(), 1);
+    b.agent.assert_no_secret_leaked(&b.fake, &b.home);
+}
+
+#[test]
+fn behind_mitmproxy_that_is_trusted_everything_works_and_it_is_told() {
+    let b = BehindMitmproxy::new(true);
+    b.home.add_process_profile("dev", &b.agent.command_line("credential-process --profile dev-sso"));
+    let aws = || clients::aws_cli(&b.home, &["sts", "get-caller-identity", "--profile", "dev"]);
+    assert!(run(aws(), clients::LIMIT).expect_success().stdout.contains(ACCOUNT));
+    run(clients::python(&b.home, "sts_calls.py", &["dev", "1"]), clients::LIMIT).expect_success();
+    let told = eventually("who is in between is told", clients::LIMIT, || {
+        let text = b.agentctl("status").expect_success().stdout;
+        text.contains("inspected-trusted").then_some(text)
+    });
+    assert!(told.contains("inspected by 'mitmproxy', trusted"), "{told}");
+    let doctor = b.agentctl("doctor --json --profile dev-sso").expect_success().stdout;
+    assert!(doctor.contains("\"first\": null"), "{doctor}");
+    b.agentctl("logout --profile dev-sso").expect_success();
+    b.fake.set_person(Person::Approves);
+    b.agentctl("login --device --profile dev-sso").expect_success();
+    assert_eq!((b.openings(), b.fake.succeeded(Operation::RegisterClient)), (1, 1));
+    b.agent.assert_no_secret_leaked(&b.fake, &b.home);
 }

@@ -174,7 +174,7 @@ fn aws_cli_2_uses_and_refreshes_what_both_flows_wrote() {
         };
         agentctl(&home, &format!("login {flow} --profile dev-sso")).expect_success();
         assert_eq!(fake.count(Operation::CreateToken), 1, "the login's own");
-        let (_proxy, authority) = intercepted::behind_rewriting_proxy(&fake, &mut home);
+        let (_proxy, authority) = intercepted::behind_proxy(&fake, &mut home);
         home.set("AWS_CA_BUNDLE", authority);
         let cli = || {
             let mut command = home.command(&aws);

@@ -8,6 +8,7 @@ mod fake_tests;
 mod intercepted;
 mod logins;
 mod neighbours;
+mod phantom;
 mod rotations;
 
 use serde_json::json;

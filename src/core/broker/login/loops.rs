@@ -64,8 +64,8 @@ impl Broker {
                         "logins to '{id}' were asked for {count} times within {within} although its credentials are \
                          valid: the tool that asks does not use them, or cannot reach AWS itself"
                     ),
-                    "give it the agent's credentials (Claude Code: awsCredentialExport), and behind a proxy that opens \
-                     TLS its CA (NODE_EXTRA_CA_CERTS, AWS_CA_BUNDLE)",
+                    "Claude Code: take awsAuthRefresh out of its settings (awsCredentialExport alone asks for no login), \
+                     or cure its own check: agentctl doctor network",
                 ));
             }
             if let Some(count) = account.foreign.many(now.tick) {
