@@ -1,5 +1,5 @@
 //! The main job in half a minute, on an embedded fake AWS and a temporary home: real `agentd`, real `agentctl`,
-//! credentials that live 20 seconds, an outage, and a login.
+//! credentials that live 20 seconds, an outage, a login, and a proxy that would turn logins into a loop.
 //!
 //! ```text
 //! cargo run --example demo
@@ -19,20 +19,22 @@ use support::clock;
 use support::fake_aws::{FakeAws, Operation, Person, Rotation, SsoSession};
 use support::home::TestHome;
 use support::process;
+use support::proxy::InspectingProxy;
 
 const ROLE_LIFE: Duration = Duration::from_secs(20);
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
 
 fn main() {
     let bin = build();
-    let stage = Stage::set_up(bin);
+    let mut stage = Stage::set_up(bin);
     stage.first_credentials();
     stage.renewal();
     stage.outage();
     stage.login();
     stage.status();
+    stage.loop_of_logins();
     stage.say("");
-    stage.say("That was the main job: ask once, and what you hold never lapses.");
+    stage.say("That was the main job: ask once, and what you hold never lapses; and no loop of browser tabs.");
     stage.say("Next: the README, for your own profiles.");
 }
 
@@ -125,6 +127,40 @@ impl Stage {
         self.show(&["login", "--device", "--no-browser", "--profile", "dev-sso"], 0);
         let again = self.ask();
         self.say(&format!("    served again: key ...{}, {} s of life", again.key, again.left));
+    }
+
+    /// A network that opens TLS, and a client that asks for a login whenever something fails.
+    fn loop_of_logins(&mut self) {
+        self.title("Another network: its proxy opens TLS, and nobody has told this machine of its CA");
+        let upstream = self.fake.url().trim_start_matches("http://").parse();
+        let proxy = InspectingProxy::start(upstream.unwrap_or_else(|e| panic!("the fake AWS's address: {e}")));
+        let ca = self.home.path().join("corp-ca.pem");
+        proxy.write_ca(&ca);
+        for service in ["SSO_OIDC", "SSO", "STS"] {
+            self.home.unset(&format!("AWS_ENDPOINT_URL_{service}"));
+        }
+        self.home.set("HTTPS_PROXY", proxy.url());
+        self.agentctl(&["logout", "--profile", "dev-sso"]);
+        self.agentctl(&["daemon", "restart"]);
+        let login = ["login", "--device", "--no-browser", "--profile", "dev-sso"];
+        self.show(&login, 13);
+        self.say("a client that does not understand asks 50 times more:");
+        let start = clock::instant();
+        let refusals: Vec<_> = (0..50).map(|_| self.agentctl(&login).stderr).collect();
+        let each = start.elapsed().as_millis() / 50;
+        self.say(refusals.last().map_or("", |said| said.trim_end()));
+        let shown = self.fake.pending_logins().len();
+        self.say(&format!("    each refused in {each} ms with exit code 18; {shown} pages to open"));
+        self.title("agentctl doctor network");
+        self.show(&["doctor", "network", "--profile", "dev-sso"], 13);
+        self.title("The cure, in ~/.config/agentctl/config.toml: ca_bundle = \"corp-ca.pem\"; then agentctl login");
+        let settings = self.home.path().join(".config/agentctl");
+        let written = std::fs::create_dir_all(&settings)
+            .and_then(|()| std::fs::write(settings.join("config.toml"), format!("ca_bundle = {ca:?}\n")));
+        written.unwrap_or_else(|e| panic!("cannot write config.toml: {e}"));
+        self.home.set("AGENTCTL_CONFIG", settings.join("config.toml"));
+        self.show(&login, 0);
+        self.ask();
     }
 
     /// Straight to the terminal.

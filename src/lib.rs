@@ -27,7 +27,7 @@
 //! |---|---|---|
 //! | [`core`] | every decision; pure. **The refresh window is decided in [`core::schedule`]** | nothing |
 //! | [`api`] | the local API's types and documents | core |
-//! | [`net`] | proxies and trusted roots, as values | core, files |
+//! | [`net`] | proxies and trusted roots, as values; looks at who lies between us and AWS ([`net::probe`]) | core, files, platform |
 //! | [`aws`] | the only user of the AWS SDK: calls, evidence of failures, profiles | core, net, files, platform |
 //! | [`files`] | token cache, journal, state, audit log, locks, our own config.toml | core, platform |
 //! | [`ipc`] | the local socket: bind, peers, blocking client | core, api, platform |
@@ -54,7 +54,8 @@
 //!    credentials like any other client, which renews silently what can be renewed; only class `needs-login` leads on, to
 //!    the login that is pending or, by the rules of [`core::login`], to a new one, made by [`daemon::login_flow`]. The
 //!    client shows the address and opens the browser. It is done when the token has proved to work; how it went is
-//!    told to the session's [`core::login::Breaker`]. A logout goes the other way ([`daemon::logout_flow`]): the token
+//!    told to the session's [`core::login::Breaker`]; before that lets one through again somebody looks at the way to AWS
+//!    ([`daemon::probe`]). A logout goes the other way ([`daemon::logout_flow`]): the token
 //!    file goes, the broker forgets, AWS ends the session.
 //!
 //! ## Invariants
@@ -70,7 +71,9 @@
 //! 6. No secret in a log, an error, argv, the environment of another process, or a file outside the AWS cache folder;
 //!    secrets are wiped.
 //! 7. A profile of one world (config files, cache folder) is never answered from another's.
-//! 8. Nothing sleeps past its deadline unnoticed: with anything kept, the loop looks at both clocks at least every
+//! 8. Without a person at a terminal browser openings are bounded, whatever fails; no failure of the network counts as the
+//!    end of a session, and a probe sends no secret to AWS and nothing after a certificate that it refuses.
+//! 9. Nothing sleeps past its deadline unnoticed: with anything kept, the loop looks at both clocks at least every
 //!    30 s; no subtraction of times can panic, no accept error ends the daemon.
 //!
 //! ## What it deliberately does not do

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::classify::Issuer;
-use super::failure::Failure;
+use super::failure::{Failure, shell_word};
 use super::status::{Finding, Setting};
 use super::time::Timestamp;
 
@@ -116,6 +116,9 @@ pub struct Certificate {
     pub not_after: Timestamp,
 }
 
+/// The name of the row that is about the agent itself.
+pub const AGENT: &str = "agentd";
+
 /// What one tool would say to the certificates that were presented.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
@@ -125,8 +128,10 @@ pub struct Tool {
     pub roots: String,
     /// The hosts whose certificates it would refuse.
     pub refuses: Vec<String>,
-    /// What makes it trust them: a setting, with a file of this machine where one does.
-    pub fix: Option<String>,
+    /// The setting that makes it trust a file: a variable, or a key and where it stands.
+    pub setting: String,
+    /// A file of this machine that holds what is missing, if it refuses and there is one.
+    pub cure: Option<String>,
 }
 
 /// Somebody in between who opens TLS.
@@ -138,6 +143,18 @@ pub struct Inspection<'a> {
     pub trusted: bool,
     /// Hosts of AWS that present them. One alone may be that host's own doing; two have nothing else in common.
     pub hosts: usize,
+}
+
+impl Tool {
+    /// What makes it trust what it refuses.
+    #[must_use]
+    pub fn fix(&self) -> Option<String> {
+        let cure = self.cure.as_ref().filter(|_| !self.refuses.is_empty())?;
+        Some(match self.setting.split_once(' ') {
+            None => format!("set {}={}", self.setting, shell_word(cure)),
+            Some((key, place)) => format!("set {key} = {cure:?} {place}"),
+        })
+    }
 }
 
 impl Probe {

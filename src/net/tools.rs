@@ -12,8 +12,7 @@ use rustls_pki_types::CertificateDer;
 use super::probe::{Roots, Seen};
 use super::settings::Environment;
 use super::trust;
-use crate::core::failure::shell_word;
-use crate::core::probe::{Host, Tool};
+use crate::core::probe::{AGENT, Host, Tool};
 
 /// What the tools are told of roots.
 #[derive(Clone, Debug, Default)]
@@ -52,9 +51,9 @@ struct Known {
 
 const TOOLS: [Known; 4] = [
     Known { name: "Claude Code", trusts: claude, variable: "NODE_EXTRA_CA_CERTS", replaces: false },
-    Known { name: "AWS CLI, boto3", trusts: botocore, variable: "AWS_CA_BUNDLE", replaces: true },
+    Known { name: "AWS CLI and boto3", trusts: botocore, variable: "AWS_CA_BUNDLE", replaces: true },
     Known { name: "AWS SDK for JavaScript", trusts: node, variable: "NODE_EXTRA_CA_CERTS", replaces: false },
-    Known { name: "curl, OpenSSL", trusts: system, variable: "SSL_CERT_FILE", replaces: true },
+    Known { name: "curl and OpenSSL", trusts: system, variable: "SSL_CERT_FILE", replaces: true },
 ];
 
 /// The verdict of each tool on what the hosts presented. Reads CA files (blocking).
@@ -65,25 +64,14 @@ pub fn judge(settings: &Settings, judge: &Roots, looked: &[(Host, Seen)]) -> Vec
         return Vec::new();
     }
     let matrix = Matrix { judge, presented, candidates: candidates(settings) };
-    let agent = matrix.row(
-        "agentd",
-        Trusts {
-            words: "the system's, and those that any tool is told of".to_owned(),
-            public: false,
-            roots: judge.certificates().to_vec(),
-        },
-        false,
-        |path| match path {
-            Some(path) => format!("ca_bundle = {path:?} in {}", settings.config_toml.display()),
-            None => "ca_bundle in config.toml".to_owned(),
-        },
-    );
-    let others = TOOLS.iter().map(|known| {
-        matrix.row(known.name, (known.trusts)(settings), known.replaces, |path| match path {
-            Some(path) => format!("{}={}", known.variable, shell_word(&path.to_string_lossy())),
-            None => known.variable.to_owned(),
-        })
-    });
+    let ours = Trusts {
+        words: "the system's, and every file that a tool is told of".to_owned(),
+        public: false,
+        roots: judge.certificates().to_vec(),
+    };
+    let key = format!("ca_bundle in {}", settings.config_toml.display());
+    let agent = matrix.row(AGENT, ours, &key, false);
+    let others = TOOLS.iter().map(|tool| matrix.row(tool.name, (tool.trusts)(settings), tool.variable, tool.replaces));
     std::iter::once(agent).chain(others).collect()
 }
 
@@ -95,22 +83,21 @@ struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
-    /// `replaces`: a file stands instead of the tool's own roots. `setting` names it, and what it is set to.
-    fn row(&self, name: &str, trusts: Trusts, replaces: bool, setting: impl Fn(Option<&Path>) -> String) -> Tool {
+    /// `setting` makes the tool trust a file; `replaces`: that stands instead of its own roots.
+    fn row(&self, name: &str, trusts: Trusts, setting: &str, replaces: bool) -> Tool {
         let refuses = self.refused(&trusts.roots, trusts.public);
         let cures = |file: &&Candidate| match replaces {
             true => self.refused(&file.roots, false).is_empty(),
             false => self.refused(&[trusts.roots.as_slice(), &file.roots].concat(), trusts.public).is_empty(),
         };
-        let fix = (!refuses.is_empty()).then(|| match self.candidates.iter().find(cures) {
-            Some(file) => format!("set {}", setting(Some(&file.path))),
-            None => {
-                let issuer = self.presented.iter().find_map(|(host, _)| host.issuer.as_ref());
-                let whose = issuer.map_or_else(|| "the proxy's root".to_owned(), ToString::to_string);
-                format!("get {whose} as a PEM file from who runs the proxy, and set {} to it", setting(None))
-            }
-        });
-        Tool { name: name.to_owned(), roots: trusts.words, refuses, fix }
+        let cure = if refuses.is_empty() { None } else { self.candidates.iter().find(cures) };
+        Tool {
+            name: name.to_owned(),
+            roots: trusts.words,
+            refuses,
+            setting: setting.to_owned(),
+            cure: cure.map(|file| file.path.display().to_string()),
+        }
     }
 
     fn refused(&self, roots: &[CertificateDer<'static>], public: bool) -> Vec<String> {

@@ -89,7 +89,12 @@ fn a_ca_that_is_not_trusted() {
     let (line, file) = fix.trim_start_matches("set ").split_once(" in ").unwrap();
     assert_eq!(std::path::Path::new(file), behind.agent.config_toml());
     behind.agent.write_settings(&format!("{line}\n"));
-    let expected = Expected { first: "trust", code: 0, message: "would refuse oidc.", fix: "set NODE_EXTRA_CA_CERTS=" };
+    let expected = Expected {
+        first: "trust",
+        code: 0,
+        message: "would refuse what is presented here",
+        fix: "set NODE_EXTRA_CA_CERTS=",
+    };
     let behind = cured(behind, &expected, |behind, fix| {
         for assignment in fix.split("; ") {
             let (name, value) = assignment.trim_start_matches("set ").split_once('=').unwrap();

@@ -1,4 +1,4 @@
-//! What a person sees of logins, as a transcript: real programs in a real terminal of 80 columns (`script`, util-linux) and
+//! What a person sees of logins and of doctor, as transcripts: real programs in a real terminal of 80 columns (`script`, util-linux) and
 //! in pipes. `UPDATE_SCREENS=1 cargo test --test daemon screens` writes it anew.
 
 use std::fmt::Write as _;
@@ -7,11 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::agent::{AGENTCTL, Agent, LIMIT};
+use crate::behind::Behind;
 use crate::support::clock::eventually;
 use crate::support::fake_aws::{Fault, Operation};
 use crate::support::process::{Finished, Running};
+use crate::support::proxy::Behaviour;
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/daemon/screens/logins.txt");
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/daemon/screens");
 
 /// The transcript so far, and what is different in every run.
 struct Transcript<'a> {
@@ -45,7 +47,7 @@ impl Transcript<'_> {
         text = masked(&text, "needs-login, ", |c| c != ':', "9 s ago");
         text = masked(&text, "(next try in ", |c| c != ')', "9 min");
         text = masked(&text, "again in ", |c| c != ':', "9 min");
-        text = times(&text);
+        text = milliseconds(&times(&text));
         text.replace(&self.agent.home.path().display().to_string(), "~")
     }
 
@@ -94,6 +96,19 @@ fn masked(text: &str, mark: &str, part: impl Fn(char) -> bool, word: &str) -> St
         masked += mark;
         masked += word;
         masked += rest.trim_start_matches(&part);
+    }
+    masked
+}
+
+/// How long something took.
+fn milliseconds(text: &str) -> String {
+    let mut parts = text.split(" ms").peekable();
+    let mut masked = String::new();
+    while let Some(part) = parts.next() {
+        match parts.peek() {
+            Some(_) => masked += &format!("{}9 ms", part.trim_end_matches(|c: char| c.is_ascii_digit())),
+            None => masked += part,
+        }
     }
     masked
 }
@@ -217,12 +232,58 @@ fn logins_look_like_this() {
     agent.fake.inject(Fault::html().on(Operation::GetRoleCredentials));
     t.piped("agentctl refresh --profile dev-sso");
 
-    let text = t.text;
-    if std::env::var_os("UPDATE_SCREENS").is_some() {
-        fs::create_dir_all(Path::new(FILE).parent().unwrap()).unwrap();
-        fs::write(FILE, &text).unwrap();
+    hold(&t.text, "logins.txt");
+}
+
+#[test]
+fn doctor_looks_like_this() {
+    if std::process::Command::new("script").arg("--version").output().is_err() {
+        eprintln!("not run: there is no script (util-linux)");
+        return;
     }
-    let expected = fs::read_to_string(FILE).unwrap_or_default();
+    let behind = Behind::new();
+    let agent = &behind.agent;
+    let mut t = Transcript { agent, text: "Doctor as a person sees it, in 80 columns.\n".to_owned() };
+    let line = "agentctl doctor network --profile dev-sso";
+
+    t.note("a proxy opens TLS, and its CA is on no file of this machine");
+    t.in_terminal(line);
+    t.piped(line);
+
+    t.note("its CA is where mitmproxy keeps it");
+    let anchor = agent.home.path().join(".mitmproxy/mitmproxy-ca-cert.pem");
+    fs::create_dir_all(anchor.parent().unwrap()).unwrap();
+    behind.proxy.write_ca(&anchor);
+    t.in_terminal(line);
+
+    t.note("the agent is told of it; the tools are not");
+    agent.write_settings(&format!("ca_bundle = {anchor:?}\n"));
+    t.in_terminal(line);
+    agent.ctl(&["credential-process", "--profile", "dev-sso"]).expect_success();
+    t.in_terminal("agentctl doctor --profile dev-sso");
+
+    t.note("the proxy wants a password");
+    behind.proxy.set(Behaviour::AskCredentials { schemes: vec!["Basic realm=\"corp\"".into()], accepts: None });
+    t.in_terminal(line);
+
+    t.note("the network wants a sign-in");
+    behind.proxy.set(Behaviour::redirect("https://portal.hotel.example/"));
+    t.in_terminal(line);
+
+    t.note("a check that there is none of");
+    t.in_terminal("agentctl doctor netwrk");
+
+    hold(&t.text, "doctor.txt");
+}
+
+/// Compares with the transcript on file, or writes that anew.
+fn hold(text: &str, name: &str) {
+    let file = Path::new(FOLDER).join(name);
+    if std::env::var_os("UPDATE_SCREENS").is_some() {
+        fs::create_dir_all(FOLDER).unwrap();
+        fs::write(&file, text).unwrap();
+    }
+    let expected = fs::read_to_string(&file).unwrap_or_default();
     let differs = text.lines().zip(expected.lines()).find(|(now, before)| now != before);
-    assert!(text == expected, "tests/daemon/screens/logins.txt: {differs:?} in\n{text}");
+    assert!(text == expected, "tests/daemon/screens/{name}: {differs:?} in\n{text}");
 }

@@ -1,7 +1,7 @@
 //! Whether the certificates are AWS's, or somebody's in between who is trusted here.
 
-use super::{Check, Facts, Severity, Verdict, step};
-use crate::core::probe::{Inspection, Probe, Step};
+use super::{Check, Facts, Severity, Verdict, step, trust};
+use crate::core::probe::{AGENT, Inspection, Probe, Step};
 
 /// See the module's documentation.
 pub(super) const CHECK: Check = Check { name: "tls", family: "network", depends_on: &["proxy"], run };
@@ -39,6 +39,6 @@ fn agents_fix(probe: &Probe) -> Option<String> {
     if !failed.failure.rejected_chain {
         return None;
     }
-    let agent = probe.trust.iter().find(|tool| tool.name == "agentd")?;
-    agent.fix.clone()
+    let agent = probe.trust.iter().find(|tool| tool.name == AGENT && !tool.refuses.is_empty())?;
+    Some(agent.fix().unwrap_or_else(|| format!("{}, and set {} to it", trust::get_root(probe), agent.setting)))
 }
