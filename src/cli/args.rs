@@ -2,15 +2,16 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
-use super::call::Patience;
 use super::outcome::Problem;
 use super::shortcut;
-use crate::core::duration::{self, Since};
+
+mod options;
+
+pub use options::*;
 
 /// Heading of the options that every verb takes.
 const EVERYWHERE: &str = "Options of every command";
@@ -160,195 +161,6 @@ Checks:
     },
 }
 
-/// What `service` can do.
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub enum ServiceVerb {
-    /// Write the units of this user and let the service manager listen
-    Install,
-    /// End the service and remove its units
-    Uninstall,
-    /// Show the units, and what the service manager says
-    Status,
-}
-
-/// What `daemon` can do.
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub enum DaemonVerb {
-    /// Start the agent in the background, unless it runs
-    Start,
-    /// End the agent; what it holds is forgotten
-    Stop(Stop),
-    /// Say whether it runs: version, process, uptime, socket
-    Status,
-    /// Stop, then start
-    Restart(Stop),
-}
-
-/// How to end the agent.
-#[derive(Args, Clone, Copy, Debug, Default)]
-pub struct Stop {
-    /// Also when that loses an SSO session whose renewed token cannot be written
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// A question that the agent may need time for.
-#[derive(Args, Clone, Debug)]
-pub struct Fetch {
-    /// How long to wait while the agent fetches (25s, 500ms; a bare number is seconds)
-    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = duration::parse)]
-    pub timeout: Duration,
-    /// Do not start the agent when it is absent: exit 19 (also AGENTCTL_NO_AUTOSTART=1)
-    #[arg(long)]
-    pub no_autostart: bool,
-}
-
-impl Fetch {
-    /// The limit when none is named.
-    pub const TIMEOUT: Duration = Duration::from_secs(25);
-
-    /// The limits that the options name.
-    #[must_use]
-    pub const fn patience(&self) -> Patience {
-        Patience { timeout: self.timeout, autostart: !self.no_autostart }
-    }
-}
-
-/// A question that can also be answered without the agent.
-#[derive(Args, Clone, Debug)]
-pub struct Ask {
-    /// How to ask.
-    #[command(flatten)]
-    pub fetch: Fetch,
-    /// Resolve once in a process of its own: no agent is asked or started
-    #[arg(long)]
-    pub no_daemon: bool,
-}
-
-/// `login`.
-#[derive(Args, Clone, Debug, Default)]
-pub struct Login {
-    /// Sign in to this session, whatever its profiles [default: the profile's]
-    #[arg(long, value_name = "NAME")]
-    pub sso_session: Option<String>,
-    /// With a code that is compared in a browser anywhere [default: where no browser can come back to this machine]
-    #[arg(long, conflicts_with = "pkce")]
-    pub device: bool,
-    /// In a browser of this machine, which comes back to a port of its loopback
-    #[arg(long)]
-    pub pkce: bool,
-    /// Only show the address
-    #[arg(long)]
-    pub no_browser: bool,
-    /// Sign in anew although everything is valid (at a terminal only)
-    #[arg(long)]
-    pub force: bool,
-    /// How long to wait; the login goes on afterwards [default: 590s at a terminal, else 170s]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
-    pub timeout: Option<Duration>,
-    /// Do not start the agent when it is absent: exit 19 (also AGENTCTL_NO_AUTOSTART=1)
-    #[arg(long)]
-    pub no_autostart: bool,
-}
-
-/// `logout`.
-#[derive(Args, Clone, Debug, Default)]
-pub struct Logout {
-    /// This session, whatever its profiles [default: the profile's]
-    #[arg(long, value_name = "NAME")]
-    pub sso_session: Option<String>,
-    /// Every session that the AWS config names
-    #[arg(long, conflicts_with = "sso_session")]
-    pub all: bool,
-}
-
-/// `doctor`.
-#[derive(Args, Clone, Debug)]
-pub struct Doctor {
-    /// Checks or families of checks [default: all]
-    #[arg(value_name = "CHECK")]
-    pub checks: Vec<String>,
-    /// The report as JSON
-    #[arg(long)]
-    pub json: bool,
-    /// How long a look at the way to AWS may take, at most 5s
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration::parse)]
-    pub timeout: Duration,
-}
-
-/// `reset`.
-#[derive(Args, Clone, Debug, Default)]
-pub struct Reset {
-    /// This session, whatever its profiles [default: the profile's]
-    #[arg(long, value_name = "NAME")]
-    pub sso_session: Option<String>,
-}
-
-/// `export`.
-#[derive(Args, Clone, Debug)]
-pub struct Export {
-    /// How to ask.
-    #[command(flatten)]
-    pub ask: Ask,
-    /// For whom: claude or process (the union document), env (sh, bash, zsh), fish, powershell, json (a flat object)
-    #[arg(long, value_enum, default_value_t = Format::Claude, hide_possible_values = true)]
-    pub format: Format,
-    /// Print secrets even to a terminal
-    #[arg(long)]
-    pub yes: bool,
-    /// When a login is needed, wait this long for somebody to log in (300s, 10m; a bare number is seconds)
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
-    pub wait: Option<Duration>,
-}
-
-/// For whom `export` writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// The union document, for awsCredentialExport
-    Claude,
-    /// The union document, for credential_process
-    Process,
-    /// export lines for sh, bash and zsh
-    Env,
-    /// set lines for fish
-    Fish,
-    /// $Env: lines for PowerShell
-    Powershell,
-    /// A flat JSON object
-    Json,
-}
-
-/// `status`.
-#[derive(Args, Clone, Debug)]
-pub struct Status {
-    /// The agent's document as JSON (with --watch: one line per change)
-    #[arg(long)]
-    pub json: bool,
-    /// Keep showing it, until Ctrl-C
-    #[arg(long)]
-    pub watch: bool,
-}
-
-/// `audit`.
-#[derive(Args, Clone, Debug)]
-pub struct Audit {
-    /// All from then on: 30m, 2h, 1d back from now, or a time (2026-01-31T08:00:00Z); at most 10,000 lines
-    /// [default: the newest 1,000]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse_since)]
-    pub since: Option<Since>,
-    /// The agent's document as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `pause`.
-#[derive(Args, Clone, Debug)]
-pub struct Pause {
-    /// For how long (8h, 30m); without it, until `agentctl resume`
-    #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
-    pub span: Option<Duration>,
-}
-
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Request {
@@ -416,6 +228,8 @@ fn verb_of(args: &[OsString]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn read(line: &str) -> Result<Request, Problem> {

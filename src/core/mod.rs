@@ -16,10 +16,12 @@
 //! | what do all users of one portal share? | [`portal`] |
 //! | what time is it at AWS? | [`server_clock`] |
 //! | what is on record about a grant? | [`audit`] |
+//! | how are Claude Code's settings merged? | [`claude_settings`] |
 
 pub mod audit;
 pub mod broker;
 pub mod classify;
+pub mod claude_settings;
 pub mod credential;
 pub mod duration;
 pub mod failure;

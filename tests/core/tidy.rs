@@ -22,8 +22,20 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that the pure core may use.
-const PURE_CRATES: &[&str] =
-    &["std", "core", "chrono", "serde", "serde_json", "zeroize", "strsim", "sha1", "super", "crate", "self"];
+const PURE_CRATES: &[&str] = &[
+    "std",
+    "core",
+    "chrono",
+    "serde",
+    "serde_json",
+    "zeroize",
+    "strsim",
+    "sha1",
+    "jsonc_parser",
+    "super",
+    "crate",
+    "self",
+];
 /// What of std would make the core impure.
 const IMPURE_STD: &[&str] = &[
     "std::fs",
