@@ -96,6 +96,10 @@ mod secrets;
 mod service;
 #[cfg(test)]
 #[cfg(unix)]
+#[path = "daemon/setup.rs"]
+mod setup;
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "daemon/sign_in_again.rs"]
 mod sign_in_again;
 #[cfg(test)]

@@ -210,6 +210,32 @@ pub struct ProbeRequest {
     pub timeout_ms: Option<u64>,
 }
 
+/// The document of `agentd profiles`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownProfiles {
+    /// The AWS config file.
+    pub config_file: std::path::PathBuf,
+    /// Its profiles, by name.
+    pub profiles: Vec<KnownProfile>,
+}
+
+/// A profile of the AWS config.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownProfile {
+    /// Its name.
+    pub name: String,
+    /// Its `region`.
+    pub region: Option<String>,
+    /// The id of its SSO session.
+    pub session: Option<String>,
+    /// The account of its role.
+    pub account: Option<String>,
+    /// Its role.
+    pub role: Option<String>,
+    /// Why it cannot be used.
+    pub problem: Option<String>,
+}
+
 /// The body of every error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {

@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         args: std::env::args_os().collect(),
         vars: Environment::of_process(),
         executable: process::executable().ok(),
+        stdin_is_terminal: io::stdin().is_terminal(),
         stdout_is_terminal: stdout.is_terminal(),
         stderr_is_terminal: stderr.is_terminal(),
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws_credential_agent::daemon::logout_flow::{self, Which};
 use aws_credential_agent::daemon::probe;
+use aws_credential_agent::daemon::profiles;
 use aws_credential_agent::daemon::resolve::{self, Question};
 use aws_credential_agent::daemon::run::{self, Options};
 use clap::{Parser, Subcommand};
@@ -65,6 +66,8 @@ enum Once {
         #[arg(long, value_name = "MS", default_value_t = 5_000)]
         timeout_ms: u64,
     },
+    /// Print what the AWS config says of each profile as JSON
+    Profiles,
     /// End an SSO session here and at AWS, and print what became of it as JSON
     Logout {
         /// This profile's session
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
             let within = Duration::from_millis(timeout_ms);
             probe::main(config, &probe::Question { profile, sso_session, region, within })
         }
+        Some(Once::Profiles) => profiles::main(),
         Some(Once::Logout { profile, sso_session, all }) => {
             let one = sso_session.map_or(Which::Profile(profile), Which::Session);
             logout_flow::main(config.as_deref(), if all { Which::All } else { one })

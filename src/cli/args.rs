@@ -77,10 +77,11 @@ In ~/.aws/config:
     /// Print at most two short lines for Claude Code's status line
     #[command(after_help = "Examples:
   agentctl statusline --profile dev
+  agentctl statusline --profile dev --below \"mine.sh\"    below your own
 
 In ~/.claude/settings.json:
   \"statusLine\": {\"type\": \"command\", \"command\": \"agentctl statusline --profile dev\"}")]
-    Statusline,
+    Statusline(Statusline),
     /// Explain the last decision about a profile
     #[command(after_help = "Examples:
   agentctl why --profile dev")]
@@ -126,6 +127,13 @@ For Claude Code, in ~/.claude/settings.json:
   agentctl reset --profile dev
   agentctl reset --sso-session corp")]
     Reset(Reset),
+    /// Put Claude Code on the agent's credentials: asks at a terminal, shows what it would change, and can undo it
+    #[command(after_help = "Examples:
+  agentctl setup
+  agentctl setup claude --profile dev --region eu-west-1 --dry-run
+  agentctl setup claude --profile dev --region eu-west-1 --yes
+  agentctl setup --undo")]
+    Setup(Setup),
     /// Find out what is wrong, and what to do about it; works without the agent
     #[command(after_help = "Examples:
   agentctl doctor
@@ -302,6 +310,7 @@ mod tests {
             "pause",
             "login",
             "doctor",
+            "setup",
             "daemon",
         ] {
             let Ok(Request::Show(text)) = read(&format!("agentctl {verb} --help")) else { panic!("{verb}") };

@@ -58,6 +58,9 @@ pub trait Launcher {
     /// # Errors
     /// Class `transient`: it cannot be run, or says no, in its own words.
     fn run(&self, command: &[String]) -> Result<String, Failure>;
+
+    /// Runs a status line of the user's own in a shell, with our input; what it printed, if it came to that in time.
+    fn status_line(&self, command: &str, within: Duration) -> Option<String>;
 }
 
 /// Whether an agent may be started from here; `asked` is false after `--no-autostart`.
@@ -165,6 +168,25 @@ impl Launcher for Sibling<'_> {
 
     fn browse(&self, url: &str) -> Result<(), String> {
         crate::platform::browser::open(self.vars, url)
+    }
+
+    fn status_line(&self, command: &str, within: Duration) -> Option<String> {
+        let (shell, option) = if cfg!(windows) { ("cmd", "/C") } else { ("/bin/sh", "-c") };
+        let mut child =
+            Command::new(shell).args([option, command]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+        let stdout = child.stdout.take()?;
+        let (send, said) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stdout.take(64 * 1024).read_to_string(&mut text);
+            let _ = send.send(text);
+        });
+        let said = said.recv_timeout(within).ok();
+        if said.is_none() {
+            let _ = child.kill();
+        }
+        let _ = child.wait();
+        said
     }
 
     fn run(&self, command: &[String]) -> Result<String, Failure> {

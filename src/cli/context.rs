@@ -6,6 +6,7 @@ use super::agent::{Agent, Clock};
 use super::autostart::Launcher;
 use super::environment::Environment;
 use super::outcome::Problem;
+use super::setup::ask::Asker;
 use crate::core::failure::Failure;
 use crate::core::source::World;
 
@@ -31,6 +32,8 @@ pub struct Context<'a> {
     pub named: Option<&'a str>,
     /// The socket, to be named in messages.
     pub socket: &'a Path,
+    /// A person who answers questions, if one sits at a terminal.
+    pub asker: Option<&'a dyn Asker>,
     /// Who uses the credentials, if that is known: see `consumer` in [`crate::api::v1::CredentialsQuery`].
     pub consumer: Option<&'a str>,
 }

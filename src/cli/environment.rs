@@ -14,6 +14,8 @@ pub struct Invocation {
     pub vars: Environment,
     /// This executable's path, where the system tells: `agentd` is looked for beside it.
     pub executable: Option<PathBuf>,
+    /// Whether standard input is a terminal.
+    pub stdin_is_terminal: bool,
     /// Whether standard output is a terminal.
     pub stdout_is_terminal: bool,
     /// Whether standard error is a terminal.

@@ -157,6 +157,7 @@ impl Fake {
             world: &self.world,
             named: None,
             socket: Path::new("/run/agent.sock"),
+            asker: None,
             consumer: self.consumer,
         }
     }
@@ -239,6 +240,11 @@ impl Launcher for Fake {
     fn browse(&self, url: &str) -> Result<(), String> {
         self.opened.borrow_mut().push(url.to_owned());
         self.no_browser.map_or(Ok(()), |why| Err(why.to_owned()))
+    }
+
+    fn status_line(&self, command: &str, _: Duration) -> Option<String> {
+        self.commands.borrow_mut().push(command.to_owned());
+        self.command_fails.is_none().then(|| "theirs\nmore\n".to_owned())
     }
 
     fn run(&self, command: &[String]) -> Result<String, Failure> {

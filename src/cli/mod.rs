@@ -11,9 +11,10 @@
 //! | when and how is an agent started? | [`autostart`]; done without: [`one_shot`]; replaced: [`upgrade`] |
 //! | what does a verb print? | the verb's file; tables and texts in [`render`] |
 //! | what is wrong? | [`doctor`], one file per check |
+//! | how do tools come to use it? | [`setup`] |
 //! | what does it need of the outside? | [`agent`]: fakes go there in tests, the real things in [`wiring`] |
 //!
-//! Absent on purpose: reading stdin (but to drain it, for the status line), reading AWS's files, any network but the local socket, and a
+//! Absent on purpose: reading stdin (but for the answers of a person, and to drain it for the status line), reading AWS's files, any network but the local socket, and a
 //! read of the environment or of a clock below [`wiring`].
 
 pub mod agent;
@@ -43,6 +44,7 @@ pub mod render;
 pub mod reset;
 pub mod resume;
 pub mod service;
+pub mod setup;
 pub mod shortcut;
 pub mod snapshot;
 pub mod status;
@@ -90,7 +92,7 @@ pub fn dispatch(ctx: &Context<'_>, out: &mut Output<'_>, verb: &Verb) -> Result<
         Verb::CredentialProcess(args) => credential_process::run(ctx, out, args),
         Verb::Export(args) => export::run(ctx, out, args),
         Verb::Status(args) => status::run(ctx, out, args),
-        Verb::Statusline => statusline::run(ctx, out),
+        Verb::Statusline(args) => statusline::run(ctx, out, args),
         Verb::Why => why::run(ctx, out),
         Verb::Audit(args) => audit::run(ctx, out, args),
         Verb::Refresh(args) => refresh::run(ctx, out, args),
@@ -100,6 +102,7 @@ pub fn dispatch(ctx: &Context<'_>, out: &mut Output<'_>, verb: &Verb) -> Result<
         Verb::Logout(args) => logout::run(ctx, out, args),
         Verb::Reset(args) => reset::run(ctx, out, args),
         Verb::Doctor(args) => doctor::run(ctx, out, args),
+        Verb::Setup(args) => setup::run(ctx, out, args),
         Verb::Service { verb } => service::run(ctx, out, *verb),
         Verb::Daemon { verb } => daemon::run(ctx, out, *verb),
     }

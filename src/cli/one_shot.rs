@@ -21,6 +21,9 @@ use crate::core::failure::{Failure, FailureClass, shell_word};
 /// The child ends by itself at the limit, but for a renewal whose answer it still has to store.
 const GRACE: Duration = Duration::from_secs(25);
 
+/// Files that take longer to read are in a bad way.
+const PROFILES: Duration = Duration::from_secs(10);
+
 /// What the child is asked.
 #[derive(Clone, Debug)]
 pub struct Question {
@@ -80,6 +83,14 @@ pub fn probe(
     let mut words = vec!["probe", "--profile", profile, "--timeout-ms", &limit];
     words.extend(region.into_iter().flat_map(|region| ["--region", region]));
     ask(ctx, out, Question { variables: &TOOLS_ROOTS, ..Question::new(&words, within) })
+}
+
+/// What the AWS config says of each profile, by a child.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn profiles(ctx: &Context<'_>, out: &mut Output<'_>) -> Result<Reply, Problem> {
+    ask(ctx, out, Question::new(&["profiles"], PROFILES))
 }
 
 fn ask(ctx: &Context<'_>, out: &mut Output<'_>, question: Question) -> Result<Reply, Problem> {

@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 
-use super::args::{Ask, Cli, Export, Fetch, Format, Verb};
+use super::args::{Ask, Cli, Export, Fetch, Format, Statusline, Verb};
 
 /// The parsed line, if it is `credential-process`, `export` or `statusline` with no options but `--profile NAME` and
 /// `--no-autostart`.
@@ -26,7 +26,7 @@ pub fn read(args: &[OsString]) -> Option<Cli> {
     }
     let ask = Ask { fetch, no_daemon: false };
     let verb = match verb {
-        "statusline" => Verb::Statusline,
+        "statusline" => Verb::Statusline(Statusline { below: None }),
         "export" => Verb::Export(Export { ask, format: Format::Claude, yes: false, wait: None }),
         _ => Verb::CredentialProcess(ask),
     };

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::agent::AgentError;
+use super::args::Statusline;
 use super::call;
 use super::context::Context;
 use super::outcome::Problem;
@@ -15,12 +16,22 @@ use crate::api::v1::StatusDocument;
 /// Claude Code runs this again and again: an agent that is slow is told as that.
 const ANSWER: Duration = Duration::from_millis(300);
 
+/// The user's own status line may take a little longer.
+const THEIRS: Duration = Duration::from_secs(2);
+
 /// Runs the verb. Never starts an agent.
 ///
 /// # Errors
 /// None but a stdout that is gone.
-pub fn run(ctx: &Context<'_>, out: &mut Output<'_>) -> Result<(), Problem> {
-    let mut text = text(ctx, out).join("\n");
+pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Statusline) -> Result<(), Problem> {
+    let mut lines = text(ctx, out);
+    if let Some(theirs) = &args.below {
+        lines.truncate(1);
+        let said = ctx.launcher.status_line(theirs, THEIRS).unwrap_or_default();
+        // Theirs as it is, with its colours.
+        lines.splice(0..0, said.lines().take(1).map(str::to_owned));
+    }
+    let mut text = lines.join("\n");
     text.push('\n');
     out.document(text.as_bytes())
 }
@@ -75,6 +86,17 @@ mod tests {
             end.stdout
         );
         end.stdout
+    }
+
+    #[test]
+    fn it_stands_below_the_users_own() {
+        let mut fake = Fake::new();
+        fake.answers(200, DOCUMENT).answers(200, DOCUMENT);
+        let line = ["agentctl", "statusline", "--profile", "nobody", "--below", "mine.sh -x"];
+        assert_eq!(fake.run_args(&line).stdout, "theirs\naws nobody: not asked for yet\n");
+        assert_eq!(*fake.commands.borrow(), ["mine.sh -x"]);
+        fake.command_fails = Some("no such file");
+        assert_eq!(fake.run_args(&line).stdout, "aws nobody: not asked for yet\n");
     }
 
     fn failure(class: &str, message: &str) -> Value {

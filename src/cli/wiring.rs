@@ -10,6 +10,7 @@ use super::context::Context;
 use super::environment::Invocation;
 use super::outcome::Problem;
 use super::output::{Output, Screen};
+use super::setup::ask::Terminal;
 use crate::api::v1;
 use crate::core::time::{Tick, Timestamp};
 use crate::ipc::address::Address;
@@ -27,7 +28,7 @@ fn act(start: &Invocation, cli: &Cli, out: &mut Output<'_>) -> Result<(), Proble
     let address = Address::resolve(&start.vars, cli.socket.as_deref())?;
     let socket = address.socket();
     let world = start.vars.world();
-    if matches!(cli.verb, Verb::Statusline) {
+    if matches!(&cli.verb, Verb::Statusline(line) if line.below.is_none()) {
         drain_stdin();
     }
     let consumer = uses_consumer(&cli.verb).then(process::parent_consumer).flatten();
@@ -44,6 +45,7 @@ fn act(start: &Invocation, cli: &Cli, out: &mut Output<'_>) -> Result<(), Proble
         world: &world,
         named: cli.profile.as_deref(),
         socket,
+        asker: (start.stdin_is_terminal && start.stderr_is_terminal).then_some(&Terminal),
         consumer: consumer.as_deref(),
     };
     super::dispatch(&context, out, &cli.verb)

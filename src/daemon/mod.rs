@@ -24,6 +24,7 @@ pub mod login_routes;
 pub mod logout_flow;
 pub mod once;
 pub mod probe;
+pub mod profiles;
 pub mod resolve;
 pub mod run;
 pub mod settings;

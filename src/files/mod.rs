@@ -15,6 +15,7 @@
 //! | which refresh tokens did AWS refuse? | [`state`] |
 //! | who was given what? | [`audit`] |
 //! | which role credentials does the AWS CLI keep? | [`cli_cache`] |
+//! | which files did setup edit, and how is that undone? | [`setup`] |
 //! | did a file change? | [`watch`] |
 //! | which folders must be watched to hear of it? | [`folders`] |
 //! | what does our own `config.toml` say? | [`config_toml`] |
@@ -28,6 +29,7 @@ pub mod limits;
 pub mod lock;
 pub mod refresh;
 pub mod registration;
+pub mod setup;
 pub mod state;
 pub mod token_cache;
 pub mod token_store;

@@ -109,6 +109,85 @@ pub struct Logout {
     pub all: bool,
 }
 
+/// `statusline`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Statusline {
+    /// Your own status line: it runs first, with what Claude Code says, and its first line comes first
+    #[arg(long, value_name = "COMMAND")]
+    pub below: Option<String>,
+}
+
+/// What `setup` can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SetupStep {
+    /// Claude Code's settings
+    Claude,
+}
+
+/// Whose settings of Claude Code are edited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Scope {
+    /// ~/.claude/settings.json
+    #[default]
+    User,
+    /// .claude/settings.json of this folder
+    Project,
+    /// .claude/settings.local.json of this folder
+    Local,
+}
+
+/// What becomes of a status line that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatusLineChoice {
+    /// It stays as it is
+    Keep,
+    /// Ours stands in its place
+    Replace,
+    /// Ours stands below it
+    Wrap,
+}
+
+/// `setup`.
+#[derive(Args, Clone, Debug)]
+pub struct Setup {
+    /// What to set up [default: claude]
+    #[arg(value_enum, value_name = "STEP")]
+    pub steps: Vec<SetupStep>,
+    /// Write without asking
+    #[arg(long)]
+    pub yes: bool,
+    /// Only show what would be changed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Take back what setup did
+    #[arg(long, conflicts_with_all = ["steps", "yes"])]
+    pub undo: bool,
+    /// Where Bedrock is used [default: AWS_REGION, what is set already, or the profile's region]
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// Whose settings of Claude Code
+    #[arg(long, value_enum, default_value_t = Scope::User)]
+    pub scope: Scope,
+    /// What becomes of a status line that is there [default: keep, or asked at a terminal]
+    #[arg(long, value_enum, value_name = "CHOICE")]
+    pub status_line: Option<StatusLineChoice>,
+    /// The model: an inference profile's id
+    #[arg(long, value_name = "ID")]
+    pub model: Option<String>,
+    /// The small and fast model
+    #[arg(long, value_name = "ID")]
+    pub small_model: Option<String>,
+    /// What "opus" means
+    #[arg(long, value_name = "ID")]
+    pub opus_model: Option<String>,
+    /// What "sonnet" means
+    #[arg(long, value_name = "ID")]
+    pub sonnet_model: Option<String>,
+    /// What "haiku" means
+    #[arg(long, value_name = "ID")]
+    pub haiku_model: Option<String>,
+}
+
 /// `doctor`.
 #[derive(Args, Clone, Debug)]
 pub struct Doctor {

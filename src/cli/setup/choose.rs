@@ -1,0 +1,87 @@
+//! Answers: a flag, else what the surroundings say, else a person at a terminal.
+
+use crate::api::v1::{KnownProfile, KnownProfiles};
+use crate::cli::args::Setup;
+use crate::cli::call;
+use crate::cli::context::Context;
+use crate::cli::one_shot;
+use crate::cli::outcome::Problem;
+use crate::cli::output::Output;
+use crate::core::failure::FailureClass;
+use crate::core::words;
+
+/// The profile that tools are to use.
+///
+/// # Errors
+/// Class `misconfigured`: there is none of that name, or it cannot be used.
+pub(super) fn profile(ctx: &Context<'_>, out: &mut Output<'_>) -> Result<KnownProfile, Problem> {
+    let known: KnownProfiles = call::read(&one_shot::profiles(ctx, out)?)?;
+    let usable: Vec<&KnownProfile> = known.profiles.iter().filter(|p| p.problem.is_none()).collect();
+    let named = ctx.named.or_else(|| ctx.vars.get("AWS_PROFILE"));
+    match (named, ctx.asker) {
+        (None, Some(asker)) if usable.len() > 1 => {
+            let options: Vec<_> = usable.iter().map(|p| line(p)).collect();
+            Ok(usable[asker.choose("Which profile is Claude Code to use?", &options, 0)?].clone())
+        }
+        (None, _) if usable.len() == 1 => Ok(usable[0].clone()),
+        _ => find(&known, &ctx.profile()?),
+    }
+}
+
+fn find(known: &KnownProfiles, name: &str) -> Result<KnownProfile, Problem> {
+    let file = known.config_file.display();
+    let misconfigured = |message: String, fix: String| Err(Problem::failed(FailureClass::Misconfigured, message, fix));
+    match known.profiles.iter().find(|p| p.name == name) {
+        Some(KnownProfile { problem: Some(problem), .. }) => {
+            misconfigured(format!("profile '{name}' cannot be used: {problem}"), String::new())
+        }
+        Some(profile) => Ok(profile.clone()),
+        None => {
+            let near = words::nearest(name, known.profiles.iter().map(|p| p.name.as_str()), 3);
+            let fix = match near.first() {
+                Some(near) => format!("did you mean '{near}'? name it: --profile {near}"),
+                None => format!("add an [sso-session] and a profile to {file}, see the README"),
+            };
+            misconfigured(format!("there is no profile '{name}' in {file}"), fix)
+        }
+    }
+}
+
+fn line(profile: &KnownProfile) -> String {
+    let KnownProfile { name, session, account, role, .. } = profile;
+    match (session, account, role) {
+        (Some(session), Some(account), Some(role)) => format!("{name}  (role {role} in {account}, session {session})"),
+        _ => name.clone(),
+    }
+}
+
+/// The region in which Bedrock is used: `--region`, the environment, what is set already, the profile's.
+///
+/// # Errors
+/// [`Problem::Usage`]: nobody says, and nobody can be asked.
+pub(super) fn region(
+    ctx: &Context<'_>,
+    args: &Setup,
+    already: Option<&str>,
+    profile: &KnownProfile,
+) -> Result<String, Problem> {
+    let env = || ctx.vars.get("AWS_REGION").or_else(|| ctx.vars.get("AWS_DEFAULT_REGION"));
+    let found = args.region.as_deref().or_else(env).or(already).or(profile.region.as_deref());
+    let region = match (found, ctx.asker) {
+        (Some(region), _) if args.region.is_some() || ctx.asker.is_none() => region.to_owned(),
+        (found, Some(asker)) => asker
+            .text("In which region is Bedrock used (not where Identity Center lives)?", found.unwrap_or_default())?,
+        (Some(region), None) => region.to_owned(),
+        (None, None) => return Err(missing("the region of Bedrock", "--region eu-west-1")),
+    };
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if region.is_empty() || region.len() > 40 || !region.chars().all(fine) {
+        return Err(missing(&format!("a region ('{region}' is none)"), "--region eu-west-1"));
+    }
+    Ok(region)
+}
+
+/// An answer that nobody gives.
+fn missing(what: &str, flag: &str) -> Problem {
+    Problem::Usage(format!("setup needs {what}"), format!("name it: {flag}"))
+}

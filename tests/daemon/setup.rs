@@ -1,0 +1,207 @@
+//! `agentctl setup` with the real programs: what it shows, writes and takes back.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::agent::{AGENTCTL, Agent};
+use crate::behind::Behind;
+
+fn settings_file(agent: &Agent) -> PathBuf {
+    agent.home.path().join(".claude/settings.json")
+}
+
+fn write(agent: &Agent, text: &str) -> PathBuf {
+    let path = settings_file(agent);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn settings(agent: &Agent) -> Value {
+    serde_json::from_str(&fs::read_to_string(settings_file(agent)).unwrap()).unwrap()
+}
+
+const BY_FLAGS: [&str; 6] = ["setup", "claude", "--profile", "dev-sso", "--region", "eu-west-1"];
+
+fn setup(agent: &Agent, more: &[&str]) -> crate::support::process::Finished {
+    agent.ctl(&[&BY_FLAGS[..], more].concat())
+}
+
+#[test]
+fn by_flags_a_new_file_is_made_and_taken_back() {
+    let agent = Agent::new();
+    let shown = setup(&agent, &["--dry-run"]).expect_success();
+    assert!(shown.stdout.contains("--- /dev/null") && shown.stdout.contains("+    \"AWS_REGION\": \"eu-west-1\""));
+    assert!(!settings_file(&agent).exists(), "a look changes nothing");
+    let done = setup(&agent, &["--yes", "--model", "eu.anthropic.claude-x"]).expect_success();
+    assert!(done.stderr.contains("wrote ") && done.stderr.contains("'dev-sso' has credentials"), "{}", done.stderr);
+    let says = settings(&agent);
+    assert_eq!(says["awsCredentialExport"], format!("{AGENTCTL} export --profile dev-sso --wait 600"));
+    assert_eq!(says["statusLine"]["command"], format!("{AGENTCTL} statusline --profile dev-sso"));
+    let env =
+        json!({"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_REGION": "eu-west-1", "ANTHROPIC_MODEL": "eu.anthropic.claude-x"});
+    assert_eq!(says["env"], env);
+    assert_eq!(says["awsAuthRefresh"], Value::Null);
+    let again = setup(&agent, &["--yes"]).expect_success();
+    assert!(again.stderr.contains("everything is set up already"), "{}", again.stderr);
+    let undone = agent.ctl(&["setup", "--undo"]).expect_success();
+    assert!(undone.stderr.contains("removed again"), "{}", undone.stderr);
+    assert!(!settings_file(&agent).exists());
+    assert!(agent.ctl(&["setup", "--undo"]).expect_success().stderr.contains("nothing to undo"));
+}
+
+/// As people have them: comments, plugins, servers, hooks, a status line and a login command of their own.
+const LIVED_IN: &str = r#"{
+    "$schema": "https://json.schemastore.org/claude-code-settings.json",
+    // the team's
+    "permissions": {
+        "allow": ["Bash(git status)", "Bash(npm run *)",],
+        "deny": ["Read(./.env)"]
+    },
+    "env": {
+        "DISABLE_TELEMETRY": "1", // mine
+        "AWS_PROFILE": "old",
+        "AWS_REGION": "us-east-1"
+    },
+    "hooks": {"Stop": [{"hooks": [{"type": "command", "command": "say done"}]}]},
+    "mcpServers": {"docs": {"command": "npx", "args": ["-y", "docs-mcp"], "env": {"KEY": "value"}}},
+    "enabledPlugins": {"formatter@tools": true},
+    "modelOverrides": {"opus": "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/abc"},
+    "availableModels": ["opus", "sonnet"],
+    "awsAuthRefresh": "aws sso login --profile old",
+    "statusLine": {"type": "command", "command": "~/.claude/mine.sh", "padding": 0},
+    "unknownKey": {"nested": [1, 2, {"deep": null}]}
+}
+"#;
+
+#[test]
+fn a_lived_in_file_keeps_what_is_not_ours_and_comes_back_to_the_byte() {
+    let agent = Agent::new();
+    let path = write(&agent, LIVED_IN);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let shown = setup(&agent, &["--dry-run"]).expect_success().stdout;
+    let changed: Vec<&str> =
+        shown.lines().filter(|l| l.starts_with(['+', '-']) && !l[1..].starts_with(['+', '-'])).collect();
+    assert_eq!(
+        changed,
+        [
+            "-        \"AWS_REGION\": \"us-east-1\"",
+            "+        \"AWS_REGION\": \"eu-west-1\",",
+            "+        \"CLAUDE_CODE_USE_BEDROCK\": \"1\"",
+            "-    \"awsAuthRefresh\": \"aws sso login --profile old\",",
+            "-    \"unknownKey\": {\"nested\": [1, 2, {\"deep\": null}]}",
+            "+    \"unknownKey\": {\"nested\": [1, 2, {\"deep\": null}]},",
+            &format!("+    \"awsCredentialExport\": \"{AGENTCTL} export --profile dev-sso --wait 600\""),
+        ],
+        "{shown}"
+    );
+    let done = setup(&agent, &["--yes"]).expect_success();
+    assert!(done.stderr.contains("awsAuthRefresh ('aws sso login --profile old') is taken out"), "{}", done.stderr);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("// the team's") && text.contains("// mine") && text.contains("~/.claude/mine.sh"), "{text}");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    agent.ctl(&["setup", "--undo"]).expect_success();
+    assert_eq!(fs::read_to_string(&path).unwrap(), LIVED_IN);
+}
+
+#[test]
+fn what_others_changed_since_stays_at_an_undo() {
+    let agent = Agent::new();
+    let path = write(&agent, "{\n  \"model\": \"opus\"\n}\n");
+    setup(&agent, &["--yes"]).expect_success();
+    let text = fs::read_to_string(&path).unwrap().replace("\"opus\"", "\"sonnet\"");
+    fs::write(&path, text).unwrap();
+    let undone = agent.ctl(&["setup", "--undo"]).expect_success();
+    assert!(undone.stderr.contains("without what setup had added"), "{}", undone.stderr);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{\n  \"model\": \"sonnet\"\n}\n");
+}
+
+#[test]
+fn a_status_line_of_ones_own_is_wrapped_where_that_is_wanted() {
+    let agent = Agent::new();
+    let mine = agent.home.script("mine.sh", "#!/bin/sh\nread line; echo \"mine: $line\"\n");
+    write(&agent, &json!({"statusLine": {"type": "command", "command": mine, "padding": 2}}).to_string());
+    setup(&agent, &["--yes", "--status-line", "wrap"]).expect_success();
+    let line = settings(&agent)["statusLine"].clone();
+    assert_eq!(line["padding"], 2);
+    let command = line["command"].as_str().unwrap().to_owned();
+    let mut shell = agent.home.command("sh");
+    shell.args(["-c", &format!("echo '{{\"model\": 1}}' | {command}")]);
+    let shown = crate::support::process::run(shell, crate::agent::LIMIT).expect_success().stdout;
+    assert!(shown.starts_with("mine: {\"model\": 1}\naws dev-sso: "), "{shown}");
+}
+
+#[test]
+fn what_cannot_be_edited_for_certain_is_left_alone() {
+    let agent = Agent::new();
+    for (text, why) in [
+        ("{\n  \"a\": 1\n  \"b\": 2\n}", "line 2: expected comma"),
+        ("[]", "is no object at the top"),
+        ("{\"env\": {\"AWS_REGION\": \"a\",\n \"AWS_REGION\": \"b\"}}", "line 2: holds 'env.AWS_REGION' twice"),
+    ] {
+        let path = write(&agent, text);
+        let refused = setup(&agent, &["--yes"]);
+        assert_eq!(refused.code(), 12, "{}", refused.stderr);
+        assert!(refused.stderr.contains(why) && refused.stderr.contains("settings.json"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("nothing was changed"), "{}", refused.stderr);
+        assert_eq!(fs::read_to_string(path).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_dotfile_managers_link_stays_one() {
+    let agent = Agent::new();
+    let path = write(&agent, "{}\n");
+    let dotfiles = agent.home.path().join("dotfiles.json");
+    fs::rename(&path, &dotfiles).unwrap();
+    symlink(&dotfiles, &path).unwrap();
+    setup(&agent, &["--yes"]).expect_success();
+    assert_eq!(fs::read_link(&path).unwrap(), dotfiles);
+    assert!(fs::read_to_string(&dotfiles).unwrap().contains("awsCredentialExport"));
+    agent.ctl(&["setup", "--undo"]).expect_success();
+    assert_eq!(fs::read_to_string(&dotfiles).unwrap(), "{}\n");
+}
+
+#[test]
+fn without_a_terminal_what_is_missing_is_named() {
+    let agent = Agent::new();
+    for (arguments, code, why) in [
+        (&["setup", "--profile", "dev-sso"][..], 2, "look with --dry-run, and agree with --yes"),
+        (&["setup", "--profile", "dev-ss", "--yes"], 12, "did you mean 'dev-sso'?"),
+        (&["setup", "--profile", "dev-sso", "--region", "Frankfurt", "--yes"], 2, "name it: --region eu-west-1"),
+        (&["setup", "kubernetes"], 2, "possible values: claude"),
+    ] {
+        let refused = agent.ctl(arguments);
+        assert_eq!(refused.code(), code, "{}", refused.stderr);
+        assert!(refused.stderr.contains(why), "{}", refused.stderr);
+        assert!(!settings_file(&agent).exists());
+    }
+}
+
+#[test]
+fn signed_out_all_is_written_and_the_login_is_what_is_left() {
+    let agent = Agent::new();
+    fs::remove_file(agent.home.token_file("corp")).unwrap();
+    let done = setup(&agent, &["--yes"]);
+    assert_eq!(done.code(), 10, "{}", done.stderr);
+    assert!(
+        done.stderr.contains("what is left is to sign in: run: agentctl login --profile dev-sso"),
+        "{}",
+        done.stderr
+    );
+    assert!(settings_file(&agent).exists());
+}
+
+#[test]
+fn behind_a_proxy_that_opens_tls_claude_code_gets_its_ca() {
+    let behind = Behind::new();
+    let anchor = behind.agent.home.path().join(".mitmproxy/mitmproxy-ca-cert.pem");
+    fs::create_dir_all(anchor.parent().unwrap()).unwrap();
+    behind.proxy.write_ca(&anchor);
+    behind.agent.write_settings(&format!("ca_bundle = {anchor:?}\n"));
+    setup(&behind.agent, &["--yes"]).expect_success();
+    assert_eq!(settings(&behind.agent)["env"]["NODE_EXTRA_CA_CERTS"], anchor.to_str().unwrap());
+}
