@@ -188,7 +188,8 @@ fn signed_out_all_is_written_and_the_login_is_what_is_left() {
     let done = setup(&agent, &["--yes"]);
     assert_eq!(done.code(), 10, "{}", done.stderr);
     assert!(
-        done.stderr.contains("what is left is to sign in: run: agentctl login --profile dev-sso"),
+        done.stderr.contains("what is left is to sign in\n")
+            && done.stderr.ends_with("agentctl login --profile dev-sso\n"),
         "{}",
         done.stderr
     );
@@ -204,4 +205,54 @@ fn behind_a_proxy_that_opens_tls_claude_code_gets_its_ca() {
     behind.agent.write_settings(&format!("ca_bundle = {anchor:?}\n"));
     setup(&behind.agent, &["--yes"]).expect_success();
     assert_eq!(settings(&behind.agent)["env"]["NODE_EXTRA_CA_CERTS"], anchor.to_str().unwrap());
+}
+
+/// At a terminal, key by key; what was on the screen is returned.
+#[cfg(target_os = "linux")]
+fn typed(agent: &Agent, line: &str, keys: &[(&str, &str)]) -> crate::support::process::Finished {
+    let mut command = agent.home.command("script");
+    command.args(["-qec", &format!("stty cols 100 rows 40; exec '{AGENTCTL}' {line}"), "/dev/null"]);
+    command.env("TERM", "xterm");
+    let mut running = crate::support::process::Running::start_with_input(command);
+    for (question, answer) in keys {
+        running.until_stdout(question, crate::agent::LIMIT, |said| said.contains(question).then_some(()));
+        running.type_keys(answer);
+    }
+    let finished = running.finish(crate::agent::LIMIT);
+    agent.note(&["setup"], &finished);
+    finished
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn at_a_terminal_it_asks_and_who_gives_up_has_changed_nothing() {
+    if std::process::Command::new("script").arg("--version").output().is_err() {
+        return eprintln!("not run: there is no script (util-linux)");
+    }
+    let agent = Agent::new();
+    agent.home.add_sso_profile("ops-sso", "corp", crate::agent::ACCOUNT, crate::agent::ROLE);
+    let path = write(&agent, LIVED_IN);
+    let (profile, region) = ("Which profile is Claude Code to use?", "In which region is Bedrock used");
+    let (line, agree) = ("Show the agent's line as well?", "Write this?");
+    let answers = [(profile, "\u{1b}[B\r"), (region, "\r"), (line, "\r"), (agree, "y")];
+    for given_up in 0..answers.len() {
+        for key in ["\u{3}", "\u{1b}"] {
+            // At the line of text Escape is nothing.
+            if key == "\u{1b}" && given_up == 1 {
+                continue;
+            }
+            let mut keys = answers[..given_up].to_vec();
+            keys.push((answers[given_up].0, key));
+            let ended = typed(&agent, "setup", &keys);
+            assert_eq!(ended.code(), 130, "{given_up}: {}", ended.stdout);
+            assert_eq!(fs::read_to_string(&path).unwrap(), LIVED_IN);
+        }
+    }
+    let done = typed(&agent, "setup", &answers);
+    assert_eq!(done.code(), 0, "{}", done.stdout);
+    let says = fs::read_to_string(&path).unwrap();
+    assert!(says.contains("export --profile ops-sso") && says.contains("--below"), "{says}");
+    assert!(says.contains("\"AWS_REGION\": \"us-east-1\""), "what is set already is the default: {says}");
+    agent.ctl(&["setup", "--undo"]).expect_success();
+    assert_eq!(fs::read_to_string(&path).unwrap(), LIVED_IN);
 }

@@ -85,6 +85,14 @@ impl Running {
         }
     }
 
+    /// Writes to its input as a person types: no newline is added.
+    pub fn type_keys(&mut self, keys: &str) {
+        if let Some(stdin) = &mut self.stdin {
+            let _ = stdin.write_all(keys.as_bytes());
+            let _ = stdin.flush();
+        }
+    }
+
     /// Ends its input.
     pub fn close_input(&mut self) {
         self.stdin = None;

@@ -31,7 +31,7 @@ pub(super) fn run(ctx: &Context<'_>, out: &mut Output<'_>, profile: &KnownProfil
             Ok(())
         }
         Err(Problem::Failed(failure)) if failure.class == FailureClass::NeedsLogin => {
-            out.tell(&format!("all is written; what is left is to sign in: {}", failure.fix));
+            out.tell("all is written; what is left is to sign in");
             Err(Problem::Failed(failure))
         }
         Err(problem) => Err(problem),
