@@ -134,6 +134,10 @@ impl Aws {
         let target = self.shared.endpoints.resolve(service, session).map_err(|u| refuse(host, u))?;
         let http = self.shared.http.route(&target).map_err(|u| refuse(target.host.clone(), u))?;
         let closer = Arc::clone(&self.shared.closer);
+        if http.has_credentials && closer.is_refused() {
+            // Until the settings change, or long after: each more may lock the account.
+            return Err(Box::new(Evidence { operation, host: target.host, signal: probe::refused_before() }));
+        }
         Ok(Prepared { operation, target, http, closer, trace: Trace::new(secrets) })
     }
 }

@@ -94,6 +94,11 @@ impl Aws {
     }
 }
 
+/// The proxy has refused user and password, so they were not sent.
+pub(super) fn refused_before() -> Signal {
+    Signal::ProxyRefused(ProxyAnswer { status: Some(407), schemes: Vec::new(), with_credentials: true })
+}
+
 /// Looks closer where a call failed, and now and then where one did not.
 #[derive(Debug)]
 pub(super) struct Closer {
@@ -108,6 +113,11 @@ impl Closer {
     pub(super) fn new(prober: Prober) -> Arc<Self> {
         let (seen, inspected, looked_at) = Default::default();
         Arc::new(Self { prober, seen, inspected, looked_at })
+    }
+
+    /// Whether the proxy has refused user and password.
+    pub(super) fn is_refused(&self) -> bool {
+        self.prober.is_refused()
     }
 
     /// Whether it is time to look although nothing failed; said once.

@@ -175,6 +175,31 @@ fn a_login_that_is_tried_again_after_a_pause() {
     });
 }
 
+/// Companies lock accounts after a few wrong passwords.
+#[test]
+fn a_proxys_password_that_is_wrong_is_sent_once() {
+    let mut behind = Behind::new().trusted();
+    let schemes = vec!["Basic realm=\"corp\"".to_owned()];
+    behind.proxy.set(Behaviour::AskCredentials { schemes, accepts: Some("Basic dXNlcjpnb29k".to_owned()) });
+    let url = |password: &str| behind.proxy.url().replace("http://", &format!("http://user:{password}@"));
+    let (wrong, right) = (url("wrong"), url("good"));
+    let set = |behind: &mut Behind, url: &str| {
+        ["HTTPS_PROXY", "https_proxy"].iter().for_each(|name| behind.agent.home.set(name, url));
+    };
+    set(&mut behind, &wrong);
+    behind.agent.expire_token();
+    for arguments in [&["credential-process"][..], &["refresh"], &["login"], &["refresh"], &["credential-process"]] {
+        let end = behind.agent.ctl(&[arguments, &["--profile", "dev-sso"]].concat());
+        assert_eq!(end.code(), INTERCEPTED, "{}", end.stderr);
+        assert!(end.stderr.contains("refuses the user and password that we have for it"), "{}", end.stderr);
+    }
+    let sent = behind.proxy.seen().iter().filter(|c| c.proxy_authorization.is_some()).count();
+    assert_eq!(sent, 1);
+    set(&mut behind, &right);
+    behind.agent.ctl(&["daemon", "restart"]).expect_success();
+    behind.agent.credentials("dev-sso");
+}
+
 /// The bearer header is stripped on the way: AWS says 401 to a token that is good. A login brings a token that works no
 /// better; nobody is told that the session has ended.
 #[test]

@@ -217,6 +217,30 @@ fn a_memory_that_is_torn_costs_no_tab_and_locks_nobody_out() {
     assert_eq!(login(&behind).code(), INTERCEPTED, "a person made room, and it is tried");
 }
 
+/// A clock that is set back by a day leaves an end of the pause that lies a day ahead.
+#[test]
+fn a_clock_that_was_set_back_locks_nobody_out() {
+    let behind = Behind::new();
+    behind.sign_out();
+    assert_eq!(login(&behind).code(), INTERCEPTED);
+    eventually("the trip is on the disk", LIMIT, || breaker(&behind)["open"].is_object().then_some(()));
+    behind.agent.ctl(&["daemon", "stop"]).expect_success();
+    let state = behind.agent.home.state_dir().join("state.json");
+    let text = fs::read_to_string(&state).unwrap();
+    let until = breaker(&behind)["open"]["until"].as_str().unwrap().to_owned();
+    let ahead = chrono::DateTime::parse_from_rfc3339(&until).unwrap() + chrono::TimeDelta::days(1);
+    fs::write(&state, text.replace(&until, &crate::support::home::stamp(ahead.to_utc()))).unwrap();
+    let refused = login(&behind);
+    assert_eq!(refused.code(), LOGIN_PAUSED, "AWS is not reached: {}", refused.stderr);
+    let until = pause(&behind.agent)["until"].as_str().unwrap().to_owned();
+    let left = chrono::DateTime::parse_from_rfc3339(&until).unwrap().to_utc() - crate::support::clock::now();
+    assert!(left <= chrono::TimeDelta::hours(2), "{left}");
+    behind.agent.write_settings(&format!("ca_bundle = {:?}\n", behind.authority()));
+    behind.agent.fake.set_person(Person::Approves);
+    eventually("somebody can log in", LIMIT, || login(&behind).status.success().then_some(()));
+    assert_eq!(behind.openings(), 1);
+}
+
 /// A script that logs in over and over, as people write them: each time a new token lies in the cache of the AWS CLI.
 #[test]
 fn a_loop_of_another_tool_is_reported_within_three_rounds() {

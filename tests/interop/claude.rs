@@ -17,9 +17,15 @@ pub(super) const LIMIT: Duration = Duration::from_secs(120);
 
 /// Makes `home` one in which Claude Code talks to the fake Bedrock with the credentials that `hook` prints.
 pub(super) fn configure(home: &mut TestHome, fake: &FakeAws, hook: &str) {
+    surroundings(home, fake);
+    let settings = home.path().join(".claude/settings.json");
+    fs::write(settings, json!({ "awsCredentialExport": hook }).to_string()).unwrap();
+}
+
+/// Everything but its settings.
+pub(super) fn surroundings(home: &mut TestHome, fake: &FakeAws) {
     let folder = home.path().join(".claude");
     fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("settings.json"), json!({ "awsCredentialExport": hook }).to_string()).unwrap();
     let trusted = json!({ "hasTrustDialogAccepted": true });
     let projects = json!({ home.path().to_string_lossy(): trusted });
     let state = json!({ "hasCompletedOnboarding": true, "projects": projects });

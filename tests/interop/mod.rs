@@ -10,6 +10,7 @@ mod logins;
 mod neighbours;
 mod phantom;
 mod rotations;
+mod setup_claude;
 
 use serde_json::json;
 

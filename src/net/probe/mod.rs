@@ -2,7 +2,7 @@
 //! only AWS answers as AWS does.
 //!
 //! * It sends no secret but, to a proxy that is configured with them, user and password; and those not again once that
-//!   proxy has refused them ([`Prober::refused`]), so that no account is locked by probing.
+//!   proxy has refused them ([`Prober::refused`]), so that no account is locked.
 //! * A verifier that records the chain refuses what rustls refuses ([`tls`]); after that not one byte is sent.
 //! * Everything ends within the limit that the caller gives. Blocking; hosts are looked at beside each other.
 //!
@@ -15,7 +15,7 @@ mod tunnel;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use super::trust::Trust;
 use crate::core::classify::{Evidence, Operation, ProxyAnswer, Signal, Verdict};
 use crate::core::failure::Failure;
 use crate::core::probe::{Failed, Host, NeededBy, Step};
+use crate::core::time::Tick;
 use crate::platform::clock::{Clock, Deadline};
 
 pub use self::exchange::Request;
@@ -77,8 +78,13 @@ pub enum Depth {
 pub struct Prober {
     proxy: ProxySettings,
     roots: Roots,
-    refused: Arc<AtomicBool>,
+    /// When the proxy refused them, in milliseconds of the monotonic clock; 0: it did not.
+    refused: Arc<AtomicU64>,
 }
+
+/// User and password that a proxy refused are sent again after this long: whoever locks accounts counts a few tries within
+/// minutes, and what was wrong may have been the proxy's own.
+const REFUSED: Duration = Duration::from_secs(30 * 60);
 
 impl Prober {
     /// One that uses these settings.
@@ -93,9 +99,16 @@ impl Prober {
         &self.roots
     }
 
-    /// The proxy has refused user and password: they are not sent again by any clone of this.
+    /// The proxy has refused user and password: no clone of this sends them again for half an hour.
     pub fn refused(&self) {
-        self.refused.store(true, Ordering::Relaxed);
+        self.refused.store(Clock.tick().as_millis().max(1), Ordering::Relaxed);
+    }
+
+    /// Whether they were refused, and should not be sent.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        let at = self.refused.load(Ordering::Relaxed);
+        at != 0 && Clock.tick().since(Tick::from_millis(at)) < REFUSED
     }
 
     /// Looks at all of them, at the latest until `within` is over.
@@ -228,7 +241,7 @@ impl<'a> Look<'a> {
         let stream = if secure { self.handshake(stream, &host, false)? } else { stream };
         let credentials = intercept.basic_auth().and_then(|value| value.to_str().ok());
         let (prober, given) = (self.prober, credentials.is_some());
-        let send = !prober.refused.load(Ordering::Relaxed);
+        let send = !prober.is_refused();
         self.step = Step::Tunnel;
         let opened = tunnel::open(stream, self.target, credentials.filter(|_| send));
         opened.map_err(|signal| {
@@ -238,7 +251,7 @@ impl<'a> Look<'a> {
                     prober.refused();
                 }
                 // Not sent again, yet known to be refused.
-                answer.with_credentials = prober.refused.load(Ordering::Relaxed);
+                answer.with_credentials = prober.is_refused();
             }
             Signal::ProxyRefused(answer)
         })

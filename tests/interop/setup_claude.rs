@@ -1,0 +1,78 @@
+//! From an empty home to the real Claude Code answering, by `agentctl setup` alone.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::agent::Agent;
+use super::{ACCOUNT, ROLE, claude, clients, fake};
+use crate::support::fake_aws::{MODEL, Operation};
+use crate::support::home::TestHome;
+use crate::support::process::run;
+
+/// A home with an SSO profile, in which nobody has set up Claude Code; the fake stands for Bedrock.
+fn fresh() -> (crate::support::fake_aws::FakeAws, TestHome, Agent) {
+    let (fake, session) = fake();
+    let mut home = TestHome::with_sso_profile(&fake, session, ACCOUNT, ROLE);
+    claude::surroundings(&mut home, &fake);
+    for set_up in ["CLAUDE_CODE_USE_BEDROCK", "AWS_REGION", "ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL"] {
+        home.unset(set_up);
+    }
+    let agent = Agent::absent(&home);
+    (fake, home, agent)
+}
+
+fn agentctl(home: &TestHome, agent: &Agent, line: &str) -> crate::support::process::Finished {
+    let mut command = home.command("sh");
+    command.args(["-c", &agent.command_line(line)]);
+    run(command, clients::LIMIT)
+}
+
+#[test]
+fn by_flags_and_an_empty_home_claude_code_answers() {
+    let (fake, home, agent) = fresh();
+    let line = format!(
+        "setup --profile dev-sso --region eu-west-1 --model {MODEL} --small-model {MODEL} --haiku-model {MODEL} --yes"
+    );
+    agentctl(&home, &agent, &line).expect_success();
+    let turn = claude::one_turn(&home).expect_success();
+    assert_eq!(turn.stdout.trim(), "pong");
+    assert!(fake.count(Operation::InvokeModelStream) > 0);
+    agentctl(&home, &agent, "setup --undo").expect_success();
+    assert!(!home.path().join(".claude/settings.json").exists());
+    agent.assert_no_secret_leaked(&fake, &home);
+}
+
+/// Settings as Claude Code's own wizard writes them for Bedrock, and as the guides of other tools have them.
+#[test]
+fn settings_of_the_wizard_and_of_other_tools_are_merged_without_loss() {
+    for before in [
+        json!({"env": {"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_REGION": "us-east-1", "AWS_PROFILE": "work"}, "model": "opus"}),
+        json!({"awsAuthRefresh": "aws sso login --profile work", "env": {"AWS_PROFILE": "work"}}),
+        json!({"awsCredentialExport": "aws-vault export work --format=json | jq '{Credentials: .}'",
+               "awsAuthRefresh": "granted sso login", "env": {"CLAUDE_CODE_USE_BEDROCK": "true"}}),
+        json!({"apiKeyHelper": "/usr/local/bin/key", "permissions": {"allow": ["Bash"]}, "hooks": {"PreToolUse": []}}),
+    ] {
+        let (_fake, home, agent) = fresh();
+        let path = home.path().join(".claude/settings.json");
+        let text = serde_json::to_string_pretty(&before).unwrap();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &text).unwrap();
+        let models = format!("--model {MODEL} --small-model {MODEL} --haiku-model {MODEL}");
+        agentctl(&home, &agent, &format!("setup --profile dev-sso --region eu-west-1 {models} --yes")).expect_success();
+        let after: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        for (key, value) in before.as_object().unwrap() {
+            if !["env", "awsAuthRefresh", "awsCredentialExport"].contains(&key.as_str()) {
+                assert_eq!(after[key], *value, "{key}");
+            }
+        }
+        for (name, value) in before["env"].as_object().into_iter().flatten() {
+            if !["AWS_REGION", "CLAUDE_CODE_USE_BEDROCK"].contains(&name.as_str()) {
+                assert_eq!(after["env"][name], *value, "{name}");
+            }
+        }
+        assert_eq!(claude::one_turn(&home).expect_success().stdout.trim(), "pong", "{before}");
+        agentctl(&home, &agent, "setup --undo").expect_success();
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+}
