@@ -17,8 +17,10 @@
 //! | what time is it at AWS? | [`server_clock`] |
 //! | what is on record about a grant? | [`audit`] |
 //! | how are Claude Code's settings merged? | [`claude_settings`] |
+//! | what changes in `~/.aws/config`? | [`aws_config_edit`] |
 
 pub mod audit;
+pub mod aws_config_edit;
 pub mod broker;
 pub mod classify;
 pub mod claude_settings;
