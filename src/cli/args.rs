@@ -132,6 +132,7 @@ For Claude Code, in ~/.claude/settings.json:
   agentctl setup
   agentctl setup claude --profile dev --region eu-west-1 --dry-run
   agentctl setup claude --profile dev --region eu-west-1 --yes
+  agentctl setup claude aws --profile dev      the AWS CLI and SDKs too
   agentctl setup --undo")]
     Setup(Setup),
     /// Find out what is wrong, and what to do about it; works without the agent

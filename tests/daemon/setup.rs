@@ -108,6 +108,33 @@ fn a_lived_in_file_keeps_what_is_not_ours_and_comes_back_to_the_byte() {
 }
 
 #[test]
+fn the_aws_config_gets_a_profile_beside_and_comes_back_to_the_byte() {
+    let agent = Agent::new();
+    let file = agent.home.aws_config();
+    let before = fs::read_to_string(&file).unwrap().replace('\n', "\r\n") + "# mine, without an end";
+    fs::write(&file, &before).unwrap();
+    let done = agent.ctl(&["setup", "aws", "--profile", "dev-sso", "--yes"]).expect_success();
+    assert!(done.stderr.contains("AWS_PROFILE=dev-sso-agent"), "{}", done.stderr);
+    let after = fs::read_to_string(&file).unwrap();
+    assert!(after.starts_with(&before), "{after}");
+    let process = format!("credential_process = {AGENTCTL} credential-process --profile dev-sso\r\n");
+    assert!(
+        after.contains("[profile dev-sso-agent]\r\nregion = eu-west-1\r\n") && after.ends_with(&process),
+        "{after}"
+    );
+    let both = setup(&agent, &["aws", "--yes"]).expect_success();
+    assert!(both.stderr.contains("settings.json") && !both.stderr.contains(".aws/config"), "{}", both.stderr);
+    agent.ctl(&["setup", "--undo"]).expect_success();
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    agent.ctl(&["setup", "aws", "--profile", "dev-sso", "--yes"]).expect_success();
+    fs::write(&file, fs::read_to_string(&file).unwrap() + "\r\n[profile later]\r\nregion = x\r\n").unwrap();
+    let undone = agent.ctl(&["setup", "--undo"]).expect_success();
+    assert!(undone.stderr.contains("without what setup had added"), "{}", undone.stderr);
+    let left = fs::read_to_string(&file).unwrap();
+    assert!(left.contains("[profile later]") && !left.contains("dev-sso-agent"), "{left}");
+}
+
+#[test]
 fn what_others_changed_since_stays_at_an_undo() {
     let agent = Agent::new();
     let path = write(&agent, "{\n  \"model\": \"opus\"\n}\n");
@@ -172,7 +199,7 @@ fn without_a_terminal_what_is_missing_is_named() {
         (&["setup", "--profile", "dev-sso"][..], 2, "look with --dry-run, and agree with --yes"),
         (&["setup", "--profile", "dev-ss", "--yes"], 12, "did you mean 'dev-sso'?"),
         (&["setup", "--profile", "dev-sso", "--region", "Frankfurt", "--yes"], 2, "name it: --region eu-west-1"),
-        (&["setup", "kubernetes"], 2, "possible values: claude"),
+        (&["setup", "kubernetes"], 2, "possible values: claude, aws"),
     ] {
         let refused = agent.ctl(arguments);
         assert_eq!(refused.code(), code, "{}", refused.stderr);
@@ -232,7 +259,7 @@ fn at_a_terminal_it_asks_and_who_gives_up_has_changed_nothing() {
     let agent = Agent::new();
     agent.home.add_sso_profile("ops-sso", "corp", crate::agent::ACCOUNT, crate::agent::ROLE);
     let path = write(&agent, LIVED_IN);
-    let (profile, region) = ("Which profile is Claude Code to use?", "In which region is Bedrock used");
+    let (profile, region) = ("Which profile is to be used?", "In which region is Bedrock used");
     let (line, agree) = ("Show the agent's line as well?", "Write this?");
     let answers = [(profile, "\u{1b}[B\r"), (region, "\r"), (line, "\r"), (agree, "y")];
     for given_up in 0..answers.len() {

@@ -122,6 +122,8 @@ pub struct Statusline {
 pub enum SetupStep {
     /// Claude Code's settings
     Claude,
+    /// A profile for the AWS CLI and SDKs, beside yours: NAME-agent
+    Aws,
 }
 
 /// Whose settings of Claude Code are edited.

@@ -21,7 +21,7 @@ pub(super) fn profile(ctx: &Context<'_>, out: &mut Output<'_>) -> Result<KnownPr
     match (named, ctx.asker) {
         (None, Some(asker)) if usable.len() > 1 => {
             let options: Vec<_> = usable.iter().map(|p| line(p)).collect();
-            Ok(usable[asker.choose("Which profile is Claude Code to use?", &options, 0)?].clone())
+            Ok(usable[asker.choose("Which profile is to be used?", &options, 0)?].clone())
         }
         (None, _) if usable.len() == 1 => Ok(usable[0].clone()),
         _ => find(&known, &ctx.profile()?),

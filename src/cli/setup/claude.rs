@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::choose;
 use super::plan::{Plan, Target};
+use super::{choose, program};
 use crate::api::v1::KnownProfile;
 use crate::cli::args::{Scope, Setup, StatusLineChoice};
 use crate::cli::call;
@@ -30,10 +30,11 @@ pub(super) fn plan(
     ctx: &Context<'_>,
     out: &mut Output<'_>,
     args: &Setup,
+    known: Option<&KnownProfile>,
     plan: &mut Plan,
 ) -> Result<KnownProfile, Problem> {
     let path = settings_file(ctx, args.scope)?;
-    let profile = choose::profile(ctx, out)?;
+    let profile = known.map_or_else(|| choose::profile(ctx, out), |known| Ok(known.clone()))?;
     let before = Target::read(&path)?;
     let settings = claude_settings::read(before.as_deref().unwrap_or_default()).map_err(|e| of_file(&path, &e))?;
     let region = choose::region(ctx, args, text(&settings, &["env", "AWS_REGION"]), &profile)?;
@@ -72,19 +73,6 @@ fn settings_file(ctx: &Context<'_>, scope: Scope) -> Result<PathBuf, Problem> {
         Scope::Project => PathBuf::from(".claude/settings.json"),
         Scope::Local => PathBuf::from(".claude/settings.local.json"),
     })
-}
-
-/// A path that an update of agentctl leaves as it is: the one in PATH, where that is this program.
-fn program(ctx: &Context<'_>) -> Result<PathBuf, Problem> {
-    let agentd = ctx.launcher.program()?;
-    let here = agentd.with_file_name(format!("agentctl{}", std::env::consts::EXE_SUFFIX));
-    let real = std::fs::canonicalize(&here).unwrap_or_else(|_| here.clone());
-    let path = ctx.vars.get("PATH").unwrap_or_default();
-    let in_path = std::env::split_paths(path).filter(|folder| folder.is_absolute());
-    let mut same = in_path
-        .map(|folder| folder.join("agentctl"))
-        .filter(|candidate| std::fs::canonicalize(candidate).is_ok_and(|candidate| candidate == real));
-    Ok(same.next().unwrap_or(here))
 }
 
 /// What Claude Code runs for credentials.

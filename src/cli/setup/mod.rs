@@ -8,16 +8,20 @@
 //! |---|---|
 //! | what is asked, and who answers? | [`ask`], [`choose`] |
 //! | what does Claude Code get? | [`claude`] |
+//! | what do the AWS CLI and SDKs get? | [`aws`] |
 //! | what is changed, shown and written? | [`plan`] |
 //! | how is it taken back? | [`undo`] |
 //! | does it work? | [`proof`] |
 
 pub mod ask;
+mod aws;
 mod choose;
 mod claude;
 mod plan;
 mod proof;
 mod undo;
+
+use std::path::PathBuf;
 
 use self::plan::Plan;
 use super::args::{Setup, SetupStep};
@@ -34,13 +38,17 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Setup) -> Result<(), 
     if args.undo {
         return undo::run(ctx, out, args);
     }
-    let steps = if args.steps.is_empty() { vec![SetupStep::Claude] } else { args.steps.clone() };
+    let mut steps = args.steps.clone();
+    if steps.is_empty() {
+        steps = vec![SetupStep::Claude];
+    }
     let mut plan = Plan::default();
-    let mut proofs = Vec::new();
-    for step in steps {
-        match step {
-            SetupStep::Claude => proofs.push(claude::plan(ctx, out, args, &mut plan)?),
-        }
+    let mut profile = None;
+    for step in &steps {
+        profile = Some(match step {
+            SetupStep::Claude => claude::plan(ctx, out, args, profile.as_ref(), &mut plan)?,
+            SetupStep::Aws => aws::plan(ctx, out, args, profile.as_ref(), &mut plan)?,
+        });
     }
     if plan.is_empty() {
         out.tell("everything is set up already; nothing was changed");
@@ -52,10 +60,23 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Setup) -> Result<(), 
         plan.agree(ctx, out, args)?;
         plan.carry_out(ctx, out)?;
     }
-    if args.dry_run {
-        return Ok(());
+    match profile.filter(|_| !args.dry_run) {
+        Some(profile) => proof::run(ctx, out, &profile, steps.contains(&SetupStep::Claude)),
+        None => Ok(()),
     }
-    proofs.into_iter().try_for_each(|profile| proof::run(ctx, out, &profile))
+}
+
+/// A path that an update of agentctl leaves as it is: the one in PATH, where that is this program.
+fn program(ctx: &Context<'_>) -> Result<PathBuf, Problem> {
+    let agentd = ctx.launcher.program()?;
+    let here = agentd.with_file_name(format!("agentctl{}", std::env::consts::EXE_SUFFIX));
+    let real = std::fs::canonicalize(&here).unwrap_or_else(|_| here.clone());
+    let path = ctx.vars.get("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(path).filter(|folder| folder.is_absolute());
+    let mut same = in_path
+        .map(|folder| folder.join("agentctl"))
+        .filter(|candidate| std::fs::canonicalize(candidate).is_ok_and(|candidate| candidate == real));
+    Ok(same.next().unwrap_or(here))
 }
 
 #[cfg(test)]

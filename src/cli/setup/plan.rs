@@ -51,6 +51,11 @@ impl Plan {
         }
     }
 
+    /// What a file is to hold by the steps before.
+    pub(super) fn so_far(&self, path: &Path) -> Option<Vec<u8>> {
+        self.targets.iter().rev().find(|target| target.path == path).map(|target| target.after.clone())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.targets.is_empty()
     }

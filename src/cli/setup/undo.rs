@@ -3,13 +3,15 @@
 
 use std::path::Path;
 
-use super::claude;
+use serde::de::DeserializeOwned;
+
 use super::plan::cannot_write;
+use super::{aws, claude};
 use crate::cli::args::Setup;
 use crate::cli::context::Context;
 use crate::cli::outcome::Problem;
 use crate::cli::output::Output;
-use crate::core::claude_settings::{self, Change};
+use crate::core::{aws_config_edit, claude_settings};
 use crate::files::setup::{self, Edit, Record};
 
 /// Runs it.
@@ -51,9 +53,22 @@ fn taken_back(edit: &Edit, now: Option<&[u8]>) -> Result<(Option<Vec<u8>>, &'sta
             }
         });
     }
-    let changes: Vec<Change> = serde_json::from_value(edit.changes.clone()).unwrap_or_default();
-    let undone = claude_settings::undo(current, &changes).map_err(|e| claude::of_file(&edit.path, &e))?;
-    Ok((Some(undone.bytes), "without what setup had added"))
+    let bytes = match edit.kind.as_str() {
+        aws::KIND => {
+            let changes: Vec<aws_config_edit::Change> = read(edit);
+            aws_config_edit::remove(current, &changes).map_err(|refused| refused.failure(&edit.path))?.text
+        }
+        _ => {
+            let changes: Vec<claude_settings::Change> = read(edit);
+            claude_settings::undo(current, &changes).map_err(|e| claude::of_file(&edit.path, &e))?.bytes
+        }
+    };
+    Ok((Some(bytes), "without what setup had added"))
+}
+
+/// What was changed; an edit of another version, which is not understood, changed nothing.
+fn read<T: DeserializeOwned>(edit: &Edit) -> Vec<T> {
+    serde_json::from_value(edit.changes.clone()).unwrap_or_default()
 }
 
 fn put_back(path: &Path, now: Option<&[u8]>, then: Option<&[u8]>) -> std::io::Result<()> {
