@@ -37,6 +37,10 @@ mod disk;
 mod doctor;
 #[cfg(test)]
 #[cfg(unix)]
+#[path = "daemon/doctor_settings.rs"]
+mod doctor_settings;
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "daemon/faults.rs"]
 mod faults;
 #[cfg(test)]
@@ -70,6 +74,9 @@ mod main_job;
 #[cfg(target_os = "linux")]
 #[path = "daemon/memory.rs"]
 mod memory;
+#[cfg(test)]
+#[path = "daemon/models.rs"]
+mod models;
 #[cfg(test)]
 #[cfg(unix)]
 #[path = "daemon/peers.rs"]

@@ -12,6 +12,7 @@
 //! | `POST /v1/profiles/{p}/logout`, `POST /v1/sessions/{s}/logout` | ends a session here and at AWS | [`LogoutDocument`] |
 //! | `POST /v1/logout` | ends every session that the world's files name | [`LogoutDocument`] |
 //! | `POST /v1/profiles/{p}/reset`, `POST /v1/sessions/{s}/reset` | logins that are paused may be tried again | `{}` |
+//! | `GET /v1/profiles/{p}/models?region=R` | what Bedrock offers the profile's account: [`ModelsQuery`] | [`ModelsDocument`], or `202` [`InFlight`] |
 //! | `POST /v1/probe` | looks at the way to AWS as the agent takes it: [`ProbeRequest`] | [`Probe`](crate::core::probe::Probe) |
 //! | `GET /v1/audit[?since=TIME&profile=P&limit=N]` | who was given what: [`AuditQuery`] | [`AuditDocument`] |
 //! | `POST /v1/pause`, `POST /v1/resume` | stops and restarts renewing: [`PauseRequest`] | `{}` |
@@ -29,6 +30,7 @@
 //! curl --unix-socket "$SOCKET" -d '{"flow":"device","terminal":true}' http://agent/v1/profiles/dev/login
 //! curl --unix-socket "$SOCKET" 'http://agent/v1/logins/1?after=2'
 //! curl --unix-socket "$SOCKET" -d '{"profile":"dev"}' http://agent/v1/probe
+//! curl --unix-socket "$SOCKET" 'http://agent/v1/profiles/dev/models?region=eu-west-1'
 //! curl --unix-socket "$SOCKET" -X POST http://agent/v1/sessions/corp/logout
 //! curl --unix-socket "$SOCKET" -X POST http://agent/v1/logout
 //! curl --unix-socket "$SOCKET" -X POST http://agent/v1/sessions/corp/reset
@@ -50,6 +52,7 @@ pub use logout::{LogoutDocument, SignedOutSession};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
+use crate::core::bedrock::InferenceProfile;
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::status::{Setting, Status};
 use crate::core::time::Timestamp;
@@ -208,6 +211,24 @@ pub struct ProbeRequest {
     pub region: Option<String>,
     /// Milliseconds that it may take, at most 5000.
     pub timeout_ms: Option<u64>,
+}
+
+/// The query of `GET /v1/profiles/{p}/models`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ModelsQuery {
+    /// The region of Bedrock.
+    pub region: String,
+    /// Milliseconds that the request may be held, at most [`MAX_WAIT_MS`].
+    pub wait: Option<u64>,
+}
+
+/// What Bedrock offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelsDocument {
+    /// The region.
+    pub region: String,
+    /// Its inference profiles, those of Claude first.
+    pub models: Vec<InferenceProfile>,
 }
 
 /// The document of `agentd profiles`.

@@ -25,6 +25,8 @@ pub enum Service {
     Portal,
     /// STS, which the agent never asks: tools that it serves do.
     Sts,
+    /// Bedrock's control plane.
+    Bedrock,
 }
 
 /// A resolved address.
@@ -55,6 +57,7 @@ pub struct EnvironmentEndpoints {
     oidc: Option<(&'static str, Target)>,
     portal: Option<(&'static str, Target)>,
     sts: Option<Target>,
+    bedrock: Option<(&'static str, Target)>,
     ignore_all: bool,
 }
 
@@ -67,6 +70,7 @@ impl Service {
             Self::Oidc => "AWS_ENDPOINT_URL_SSO_OIDC",
             Self::Portal => "AWS_ENDPOINT_URL_SSO",
             Self::Sts => "AWS_ENDPOINT_URL_STS",
+            Self::Bedrock => "AWS_ENDPOINT_URL_BEDROCK",
         }
     }
 
@@ -77,6 +81,7 @@ impl Service {
             Self::Oidc => "SSO OIDC",
             Self::Portal => "SSO portal",
             Self::Sts => "STS",
+            Self::Bedrock => "Bedrock",
         }
     }
 
@@ -88,6 +93,7 @@ impl Service {
             Self::Oidc => format!("oidc.{region}.{suffix}"),
             Self::Portal => format!("portal.sso.{region}.{suffix}"),
             Self::Sts => format!("sts.{region}.{suffix}"),
+            Self::Bedrock => format!("bedrock.{region}.{suffix}"),
         }
     }
 }
@@ -117,10 +123,11 @@ impl EnvironmentEndpoints {
         };
         let global = honoured(GLOBAL);
         let oidc = honoured(Service::Oidc.variable()).or_else(|| global.clone());
-        let portal = honoured(Service::Portal.variable()).or(global);
+        let portal = honoured(Service::Portal.variable()).or_else(|| global.clone());
+        let bedrock = honoured(Service::Bedrock.variable()).or(global);
         // Nothing secret is sent there: wherever other tools go is fine.
         let sts = [Service::Sts.variable(), GLOBAL].iter().find_map(|name| parse(set(name)?).ok());
-        (Self { oidc, portal, sts, ignore_all: false }, findings)
+        (Self { oidc, portal, sts, bedrock, ignore_all: false }, findings)
     }
 
     /// What status shows.
@@ -152,7 +159,7 @@ impl EnvironmentEndpoints {
         let (from_env, configured) = match service {
             Service::Oidc => (&self.oidc, &session.endpoints.oidc),
             Service::Portal => (&self.portal, &session.endpoints.portal),
-            Service::Sts => return Ok(self.sts(&session.region)),
+            Service::Sts | Service::Bedrock => return self.regional(service, &session.region),
         };
         match (from_env, configured) {
             (Some((_, target)), _) => Ok(target.clone()),
@@ -162,6 +169,25 @@ impl EnvironmentEndpoints {
             }),
             _ => Ok(own(service, &session.region)),
         }
+    }
+
+    /// Where a service is that no session has an address for.
+    ///
+    /// # Errors
+    ///
+    /// The region is no region.
+    pub fn regional(&self, service: Service, region: &str) -> Result<Target, Unusable> {
+        if !is_region(region) {
+            return Err(Unusable {
+                detail: format!("'{region}' is not the name of a region"),
+                fix: "name one, for example eu-west-1".to_owned(),
+            });
+        }
+        Ok(match (service, &self.bedrock) {
+            (Service::Bedrock, Some((_, target))) => target.clone(),
+            (Service::Sts, _) => self.sts(region),
+            _ => own(service, region),
+        })
     }
 
     /// Where STS is in a region.

@@ -18,6 +18,8 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
 use super::endpoints::{Target, Unusable};
+#[cfg(feature = "bedrock")]
+use crate::core::credential::RoleCredentials;
 use crate::net::proxy::{ProxySettings, Route};
 use crate::net::trust::Trust;
 
@@ -109,6 +111,20 @@ impl Routed {
     /// An SSO OIDC client.
     pub(super) fn oidc(&self, region: &str, target: &Target) -> aws_sdk_ssooidc::Client {
         sdk_client!(aws_sdk_ssooidc, self, region, target)
+    }
+
+    /// A Bedrock client that signs with these keys.
+    #[cfg(feature = "bedrock")]
+    pub(super) fn bedrock(&self, region: &str, target: &Target, keys: &RoleCredentials) -> aws_sdk_bedrock::Client {
+        let signer = aws_sdk_bedrock::config::Credentials::new(
+            keys.access_key_id.as_str(),
+            keys.secret_access_key.expose(),
+            Some(keys.session_token.expose().to_owned()),
+            None,
+            "agentd",
+        );
+        let unsigned = sdk_client!(aws_sdk_bedrock, self, region, target);
+        aws_sdk_bedrock::Client::from_conf(unsigned.config().to_builder().credentials_provider(signer).build())
     }
 
     /// An SSO portal client.

@@ -6,7 +6,7 @@
 //! | which address is called? | [`endpoints`] |
 //! | what came back, and who answered? | [`trace`] |
 //! | what does a failed call show? | [`evidence`], and at a closer look [`probe`] |
-//! | the calls | [`sso_login`], [`sso_oidc`], [`sso_portal`] |
+//! | the calls | [`sso_login`], [`sso_oidc`], [`sso_portal`], `bedrock` |
 //! | what do the AWS config files say? | [`profile`] |
 //!
 //! Invariants:
@@ -23,6 +23,8 @@
 //! Deliberately absent: the SDK's credential and token providers. They hide failures, return expired tokens as success
 //! and write the token cache in place.
 
+#[cfg(feature = "bedrock")]
+pub mod bedrock;
 pub mod endpoints;
 pub mod evidence;
 pub mod http;

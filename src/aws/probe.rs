@@ -57,7 +57,7 @@ fn target(service: Service, target: &Target) -> probe::Target {
         https: target.https,
         loopback: target.loopback,
         own: target.url.is_none(),
-        needed_by: if service == Service::Sts { NeededBy::Clients } else { NeededBy::Agent },
+        needed_by: if matches!(service, Service::Oidc | Service::Portal) { NeededBy::Agent } else { NeededBy::Clients },
         request: request(service, base),
     }
 }
@@ -67,6 +67,7 @@ fn request(service: Service, base: &str) -> Request {
     let (method, path, body) = match service {
         Service::Oidc => ("POST", "/token", Some(("application/json", "{}"))),
         Service::Portal => ("GET", "/assignment/accounts", None),
+        Service::Bedrock => ("GET", "/inference-profiles", None),
         Service::Sts => {
             let form = "Action=GetCallerIdentity&Version=2011-06-15";
             ("POST", "/", Some(("application/x-www-form-urlencoded; charset=utf-8", form)))

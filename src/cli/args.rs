@@ -135,6 +135,11 @@ For Claude Code, in ~/.claude/settings.json:
   agentctl setup claude aws --profile dev      the AWS CLI and SDKs too
   agentctl setup --undo")]
     Setup(Setup),
+    /// Show the Bedrock inference profiles that the profile's account may use
+    #[command(after_help = "Examples:
+  agentctl models --profile dev --region eu-west-1
+  agentctl models --json | jq -r '.models[].id'")]
+    Models(Models),
     /// Find out what is wrong, and what to do about it; works without the agent
     #[command(after_help = "Examples:
   agentctl doctor
@@ -146,7 +151,10 @@ Checks:
   network: settings, dns, connection, proxy, tls, trust, aws, clock,
            same-network
   agent:   agent
-  logins:  logins")]
+  logins:  logins
+  config:  config, profile, shadowing
+  session: role
+  claude:  claude-settings, claude-hook, claude-refresh, claude-project")]
     Doctor(Doctor),
     /// Let systemd or launchd hold the socket and start the agent
     #[command(after_help = "Examples:
@@ -312,6 +320,7 @@ mod tests {
             "login",
             "doctor",
             "setup",
+            "models",
             "daemon",
         ] {
             let Ok(Request::Show(text)) = read(&format!("agentctl {verb} --help")) else { panic!("{verb}") };

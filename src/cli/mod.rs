@@ -34,6 +34,7 @@ pub mod export;
 mod fake;
 pub mod login;
 pub mod logout;
+pub mod models;
 pub mod one_shot;
 pub mod outcome;
 pub mod output;
@@ -101,6 +102,7 @@ pub fn dispatch(ctx: &Context<'_>, out: &mut Output<'_>, verb: &Verb) -> Result<
         Verb::Login(args) => login::run(ctx, out, args),
         Verb::Logout(args) => logout::run(ctx, out, args),
         Verb::Reset(args) => reset::run(ctx, out, args),
+        Verb::Models(args) => models::run(ctx, out, args),
         Verb::Doctor(args) => doctor::run(ctx, out, args),
         Verb::Setup(args) => setup::run(ctx, out, args),
         Verb::Service { verb } => service::run(ctx, out, *verb),

@@ -87,8 +87,9 @@ impl Agent for Socket {
         body: &[u8],
         within: Duration,
     ) -> Result<Reply, AgentError> {
-        // Only the snapshot and the audit log may be long.
-        let long = ["/v1/status", "/v1/audit"].iter().any(|route| target.starts_with(route));
+        // Only the snapshot, the audit log and a list of models may be long.
+        let long =
+            ["/v1/status", "/v1/audit"].iter().any(|route| target.starts_with(route)) || target.contains("/models?");
         let longest = if long { v1::MAX_STATUS } else { v1::MAX_BODY };
         let client = self.0.clone().with_max_body(longest);
         match client.request(method, target, headers, body, within) {

@@ -27,6 +27,8 @@ pub enum Operation {
     StartDeviceAuthorization,
     /// SSO OIDC CreateToken with the grant of a login.
     SignIn,
+    /// Bedrock ListInferenceProfiles.
+    ListInferenceProfiles,
     /// A request without any secret, which only AWS answers as AWS does (`net::probe`).
     Probe,
 }
@@ -42,6 +44,7 @@ impl Operation {
             Self::Logout => "Logout",
             Self::RegisterClient => "RegisterClient",
             Self::StartDeviceAuthorization => "StartDeviceAuthorization",
+            Self::ListInferenceProfiles => "ListInferenceProfiles",
             Self::Probe => "the probe",
         }
     }
@@ -337,6 +340,13 @@ impl Evidence {
                 C::AccessDenied,
                 format!("AWS denies the list of accounts{said}"),
                 "ask who runs Identity Center",
+            ),
+            (Operation::ListInferenceProfiles, "AccessDeniedException", _)
+            | (Operation::ListInferenceProfiles, _, 403) => failed(
+                C::AccessDenied,
+                format!("AWS denies the list of inference profiles{said}"),
+                "have the role allowed bedrock:ListInferenceProfiles, bedrock:InvokeModel and \
+                 bedrock:InvokeModelWithResponseStream",
             ),
             (Operation::RegisterClient | Operation::StartDeviceAuthorization, "InvalidRequestException", _) => failed(
                 C::Misconfigured,

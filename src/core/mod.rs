@@ -16,11 +16,13 @@
 //! | what do all users of one portal share? | [`portal`] |
 //! | what time is it at AWS? | [`server_clock`] |
 //! | what is on record about a grant? | [`audit`] |
+//! | what does Bedrock offer? | [`bedrock`] |
 //! | how are Claude Code's settings merged? | [`claude_settings`] |
 //! | what changes in `~/.aws/config`? | [`aws_config_edit`] |
 
 pub mod audit;
 pub mod aws_config_edit;
+pub mod bedrock;
 pub mod broker;
 pub mod classify;
 pub mod claude_settings;

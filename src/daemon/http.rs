@@ -97,6 +97,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/resume", post(resume))
         .route("/v1/shutdown", post(shutdown))
         .merge(super::login_routes::routes())
+        .merge(super::model_routes::routes())
         .fallback(|| async { unknown_route() })
         .method_not_allowed_fallback(|| async { unknown_route() })
         .with_state(api)
@@ -375,7 +376,7 @@ fn decode_path(value: &HeaderValue) -> Option<std::path::PathBuf> {
     path.is_absolute().then_some(path)
 }
 
-fn respond(answer: Option<Answer>) -> Response {
+pub(super) fn respond(answer: Option<Answer>) -> Response {
     match answer {
         // Ending: whoever asks again finds the successor.
         None => document(StatusCode::ACCEPTED, &v1::InFlight { in_flight: true, since: None }),

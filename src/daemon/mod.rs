@@ -22,6 +22,7 @@ pub mod http;
 pub mod login_flow;
 pub mod login_routes;
 pub mod logout_flow;
+pub mod model_routes;
 pub mod once;
 pub mod probe;
 pub mod profiles;

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::agent::{AGENTCTL, Agent};
 use crate::behind::Behind;
+#[cfg(target_os = "linux")]
+use crate::support::fake_aws::Offered;
 
 fn settings_file(agent: &Agent) -> PathBuf {
     agent.home.path().join(".claude/settings.json")
@@ -282,4 +284,26 @@ fn at_a_terminal_it_asks_and_who_gives_up_has_changed_nothing() {
     assert!(says.contains("\"AWS_REGION\": \"us-east-1\""), "what is set already is the default: {says}");
     agent.ctl(&["setup", "--undo"]).expect_success();
     assert_eq!(fs::read_to_string(&path).unwrap(), LIVED_IN);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn at_a_terminal_a_model_is_chosen_of_those_that_bedrock_offers() {
+    if std::process::Command::new("script").arg("--version").output().is_err() {
+        return eprintln!("not run: there is no script (util-linux)");
+    }
+    let mut agent = Agent::new();
+    let url = agent.fake.url();
+    agent.home.set("AWS_ENDPOINT_URL_BEDROCK", url);
+    let offer =
+        |id: &str| Offered { region: "eu-west-1", kind: "SYSTEM_DEFINED", id: id.into(), model: "anthropic.claude" };
+    agent.fake.offer(vec![offer("eu.anthropic.claude-a"), offer("eu.anthropic.claude-b")]);
+    let answers = [
+        ("In which region is Bedrock used", "\r"),
+        ("Which model is Claude Code to use?", "\u{1b}[B\u{1b}[B\r"),
+        ("Write this?", "y"),
+    ];
+    let done = typed(&agent, "setup", &answers);
+    assert_eq!(done.code(), 0, "{}", done.stdout);
+    assert_eq!(settings(&agent)["env"]["ANTHROPIC_MODEL"], "eu.anthropic.claude-b");
 }

@@ -190,6 +190,20 @@ pub struct Setup {
     pub haiku_model: Option<String>,
 }
 
+/// `models`.
+#[derive(Args, Clone, Debug)]
+pub struct Models {
+    /// Where Bedrock is used [default: AWS_REGION, or the profile's region]
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// The agent's document as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Do not start the agent when it is absent: exit 19 (also AGENTCTL_NO_AUTOSTART=1)
+    #[arg(long)]
+    pub no_autostart: bool,
+}
+
 /// `doctor`.
 #[derive(Args, Clone, Debug)]
 pub struct Doctor {

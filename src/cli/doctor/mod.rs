@@ -8,13 +8,16 @@
 
 mod agent;
 mod aws;
+mod claude;
 mod clock;
+mod config;
 mod connection;
 mod dns;
 mod facts;
 mod logins;
 mod proxy;
 mod render;
+mod role;
 mod same_network;
 mod settings;
 mod step;
@@ -47,7 +50,7 @@ pub struct Check {
 }
 
 /// Every check, in the order in which they build on each other.
-pub(super) const CHECKS: [&Check; 11] = [
+pub(super) const CHECKS: [&Check; 19] = [
     &settings::CHECK,
     &dns::CHECK,
     &connection::CHECK,
@@ -59,6 +62,14 @@ pub(super) const CHECKS: [&Check; 11] = [
     &agent::CHECK,
     &same_network::CHECK,
     &logins::CHECK,
+    &config::CONFIG,
+    &config::PROFILE,
+    &config::SHADOWING,
+    &role::CHECK,
+    &claude::SETTINGS,
+    &claude::HOOK,
+    &claude::REFRESH,
+    &claude::PROJECT,
 ];
 
 /// How bad it is.
@@ -159,7 +170,8 @@ pub struct Report {
 /// [`Problem::Usage`] for a check that there is none of; the class of the first error.
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Doctor) -> Result<(), Problem> {
     let chosen = choose(&args.checks)?;
-    let facts = Facts::gather(ctx, out, args.timeout)?;
+    let wants = |name: &str| chosen.iter().any(|check| check.name == name);
+    let facts = Facts::gather(ctx, out, args.timeout, wants("role"))?;
     let report = examine(&chosen, &facts, ctx.clock.wall());
     if args.json {
         let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();

@@ -1,12 +1,14 @@
 //! Answers: a flag, else what the surroundings say, else a person at a terminal.
 
-use crate::api::v1::{KnownProfile, KnownProfiles};
+use crate::api::v1::{KnownProfile, KnownProfiles, ModelsDocument};
 use crate::cli::args::Setup;
 use crate::cli::call;
 use crate::cli::context::Context;
+use crate::cli::models;
 use crate::cli::one_shot;
 use crate::cli::outcome::Problem;
 use crate::cli::output::Output;
+use crate::cli::render::clean;
 use crate::core::failure::FailureClass;
 use crate::core::words;
 
@@ -79,6 +81,37 @@ pub(super) fn region(
         return Err(missing(&format!("a region ('{region}' is none)"), "--region eu-west-1"));
     }
     Ok(region)
+}
+
+/// The model that a person chooses of those that Bedrock offers the account; `None`: Claude Code is to choose.
+///
+/// # Errors
+/// The person gave up.
+pub(super) fn model(
+    ctx: &Context<'_>,
+    out: &mut Output<'_>,
+    profile: &str,
+    region: &str,
+) -> Result<Option<String>, Problem> {
+    let Some(asker) = ctx.asker else { return Ok(None) };
+    let offered = models::ask(ctx, out, profile, region, true).and_then(|reply| call::read::<ModelsDocument>(&reply));
+    let offered = match offered {
+        Ok(document) => document.models,
+        Err(problem) => {
+            out.tell("Bedrock's models cannot be listed now, so Claude Code is left to choose one:");
+            problem.line().iter().for_each(|line| out.tell(line));
+            return Ok(None);
+        }
+    };
+    let claude: Vec<_> = offered.into_iter().filter(|model| model.is_claude() && model.active).collect();
+    if claude.is_empty() {
+        out.tell(&format!("Bedrock offers no inference profile of Claude in {region}; see: agentctl models"));
+        return Ok(None);
+    }
+    let mut options = vec!["leave it to Claude Code".to_owned()];
+    options.extend(claude.iter().map(|model| format!("{}  {}", clean(&model.id), clean(&model.name))));
+    let chosen = asker.choose("Which model is Claude Code to use?", &options, 0)?;
+    Ok(chosen.checked_sub(1).and_then(|at| claude.get(at)).map(|model| model.id.clone()))
 }
 
 /// An answer that nobody gives.

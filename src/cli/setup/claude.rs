@@ -42,9 +42,9 @@ pub(super) fn plan(
     let mut wanted = vec![
         Wanted::set(&["awsCredentialExport"], hook(&agentctl, &profile.name)),
         Wanted::set(&["env", "CLAUDE_CODE_USE_BEDROCK"], "1"),
-        Wanted::set(&["env", "AWS_REGION"], region),
+        Wanted::set(&["env", "AWS_REGION"], region.as_str()),
     ];
-    wanted.extend(models(args));
+    wanted.extend(models(ctx, out, args, &settings, &profile.name, &region)?);
     wanted.extend(certificates(ctx, out, &profile.name));
     wanted.extend(status_line(ctx, args, &settings, &agentctl, &profile.name)?);
     wanted.extend(login(out, &settings));
@@ -81,19 +81,31 @@ fn hook(agentctl: &Path, profile: &str) -> String {
     format!("{agentctl} export --profile {} --wait {WAIT}", shell_word(profile))
 }
 
-fn models(args: &Setup) -> Vec<Wanted> {
+/// Models that are named; at a terminal the main one is asked for, where nobody has named it yet.
+fn models(
+    ctx: &Context<'_>,
+    out: &mut Output<'_>,
+    args: &Setup,
+    settings: &Map<String, Value>,
+    profile: &str,
+    region: &str,
+) -> Result<Vec<Wanted>, Problem> {
+    let named = args.model.is_some() || text(settings, &["env", "ANTHROPIC_MODEL"]).is_some();
+    let chosen = if named { None } else { choose::model(ctx, out, profile, region)? };
+    let main = args.model.clone().or(chosen);
+    if main.as_deref().is_some_and(|model| model.starts_with("anthropic.")) {
+        out.tell("a bare model id is refused by Bedrock's on-demand throughput; inference profiles: agentctl models");
+    }
     let set =
         |name: &str, model: &Option<String>| model.as_ref().map(|model| Wanted::set(&["env", name], model.as_str()));
-    [
-        set("ANTHROPIC_MODEL", &args.model),
+    let all = [
+        set("ANTHROPIC_MODEL", &main),
         set("ANTHROPIC_SMALL_FAST_MODEL", &args.small_model),
         set("ANTHROPIC_DEFAULT_OPUS_MODEL", &args.opus_model),
         set("ANTHROPIC_DEFAULT_SONNET_MODEL", &args.sonnet_model),
         set("ANTHROPIC_DEFAULT_HAIKU_MODEL", &args.haiku_model),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    ];
+    Ok(all.into_iter().flatten().collect())
 }
 
 /// Behind a proxy whose CA Claude Code does not trust, a file of this machine that cures that.

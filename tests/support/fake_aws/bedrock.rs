@@ -17,6 +17,9 @@ pub const MODEL: &str = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0";
 
 /// `GET /inference-profiles`.
 pub(super) fn inference_profiles(state: &State, request: &Request, call: &mut Call) -> Answer {
+    if let Some(offered) = &state.inference_profiles {
+        return signed(state, request, call, || listed(offered, request));
+    }
     signed(state, request, call, || {
         Answer::json(
             200,
@@ -33,6 +36,42 @@ pub(super) fn inference_profiles(state: &State, request: &Request, call: &mut Ca
             }], "nextToken": null }),
         )
     })
+}
+
+/// An inference profile that a test has this Bedrock offer: in a region, of a kind (`SYSTEM_DEFINED` or `APPLICATION`).
+#[derive(Clone, Debug)]
+pub struct Offered {
+    pub region: &'static str,
+    pub kind: &'static str,
+    pub id: String,
+    pub model: &'static str,
+}
+
+/// Fifty to a page.
+fn listed(offered: &[Offered], request: &Request) -> Answer {
+    const PAGE: usize = 50;
+    let region = sigv4::region(request).unwrap_or_default();
+    let kind = request.query("type");
+    let here: Vec<_> = (offered.iter())
+        .filter(|o| o.region == region && kind.as_deref().is_none_or(|kind| kind == o.kind))
+        .map(|o| {
+            let path = if o.kind == "APPLICATION" { "application-inference-profile" } else { "inference-profile" };
+            json!({
+                "inferenceProfileArn": format!("arn:aws:bedrock:{region}:111122223333:{path}/{}", o.id),
+                "inferenceProfileId": o.id,
+                "inferenceProfileName": format!("about {}", o.id),
+                "models": [{ "modelArn": format!("arn:aws:bedrock:{region}::foundation-model/{}", o.model) }],
+                "status": "ACTIVE",
+                "type": o.kind,
+                "createdAt": "2025-01-01T00:00:00Z",
+                "updatedAt": "2025-01-01T00:00:00Z",
+            })
+        })
+        .collect();
+    let from: usize = request.query("nextToken").and_then(|token| token.parse().ok()).unwrap_or(0);
+    let page: Vec<_> = here.iter().skip(from).take(PAGE).collect();
+    let next = (from + PAGE < here.len()).then(|| (from + PAGE).to_string());
+    Answer::json(200, &json!({ "inferenceProfileSummaries": page, "nextToken": next }))
 }
 
 /// `POST /model/{id}/invoke`.

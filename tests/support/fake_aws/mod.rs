@@ -32,7 +32,7 @@ use serde_json::Value;
 use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 
-pub use bedrock::MODEL;
+pub use bedrock::{MODEL, Offered};
 pub use calls::{Call, Operation};
 pub use faults::{Fault, FaultId};
 pub use login::{PendingLogin, Person};
@@ -200,6 +200,11 @@ impl FakeAws {
     /// Removes every fault.
     pub fn clear_faults(&self) {
         lock(&self.shared).faults.clear();
+    }
+
+    /// What Bedrock offers from now on, by region.
+    pub fn offer(&self, profiles: Vec<Offered>) {
+        lock(&self.shared).inference_profiles = Some(profiles);
     }
 
     /// What the model says from now on; at first `pong`.

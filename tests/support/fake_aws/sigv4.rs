@@ -27,6 +27,11 @@ pub(super) enum Refusal {
     Mismatch,
 }
 
+/// The region that the signature is for.
+pub(super) fn region(request: &Request) -> Option<String> {
+    Some(Authorization::parse(request.header("authorization")?)?.region)
+}
+
 /// The key that signed this request, if its signature, session token, date and life are right.
 pub(super) fn verify(state: &State, request: &Request) -> Result<IssuedKey, Refusal> {
     let header = request.header("authorization").ok_or(Refusal::Missing)?;

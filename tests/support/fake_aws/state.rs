@@ -163,6 +163,8 @@ pub(super) struct State {
     pub calls: Vec<Call>,
     pub most_at_once: BTreeMap<Operation, usize>,
     pub reply: String,
+    /// What Bedrock offers; `None`: one inference profile, whatever the region.
+    pub inference_profiles: Option<Vec<super::bedrock::Offered>>,
     /// Seconds by which AWS's clock is ahead of this machine's.
     pub clock_offset: i64,
     pub(super) logins: Logins,

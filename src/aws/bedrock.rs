@@ -1,0 +1,103 @@
+//! Bedrock's control plane, asked with a role's keys: ListInferenceProfiles.
+
+use aws_sdk_bedrock::types::{InferenceProfileStatus, InferenceProfileSummary, InferenceProfileType};
+
+use super::endpoints::Service;
+use super::trace::Trace;
+use super::{Aws, Prepared};
+use crate::core::bedrock::{InferenceProfile, ProfileKind};
+use crate::core::classify::{Evidence, Operation, Signal};
+use crate::core::credential::RoleCredentials;
+
+/// Of one page; the most that the API gives.
+const PAGE: i32 = 1000;
+/// More pages than this are no list for a person.
+const MOST_PAGES: usize = 20;
+
+impl Aws {
+    /// What the account may use in a region: AWS's own inference profiles and the account's. Some requests, one for each
+    /// page and kind.
+    ///
+    /// # Errors
+    /// What the first request that failed showed.
+    pub async fn inference_profiles(
+        &self,
+        region: &str,
+        keys: &RoleCredentials,
+    ) -> Result<Vec<InferenceProfile>, Box<Evidence>> {
+        let mut profiles = Vec::new();
+        for kind in [InferenceProfileType::SystemDefined, InferenceProfileType::Application] {
+            let mut token = None;
+            for _ in 0..MOST_PAGES {
+                let page = self.page(region, keys, &kind, token).await?;
+                profiles.extend(page.0);
+                token = page.1;
+                if token.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(profiles)
+    }
+
+    async fn page(
+        &self,
+        region: &str,
+        keys: &RoleCredentials,
+        kind: &InferenceProfileType,
+        token: Option<String>,
+    ) -> Result<(Vec<InferenceProfile>, Option<String>), Box<Evidence>> {
+        let prepared = self.prepare_bedrock(region, keys)?;
+        let client = prepared.http.bedrock(region, &prepared.target, keys);
+        let request =
+            client.list_inference_profiles().max_results(PAGE).type_equals(kind.clone()).set_next_token(token);
+        match request.customize().interceptor(prepared.trace.clone()).send().await {
+            Ok(page) => {
+                let next = page.next_token.filter(|token| !token.is_empty());
+                Ok((page.inference_profile_summaries.unwrap_or_default().into_iter().map(read).collect(), next))
+            }
+            Err(error) => {
+                let call = prepared.failed::<(), _>(&error).await;
+                Err(Box::new(call.result.err().unwrap_or_else(|| prepared.lost())))
+            }
+        }
+    }
+
+    fn prepare_bedrock(&self, region: &str, keys: &RoleCredentials) -> Result<Prepared, Box<Evidence>> {
+        let operation = Operation::ListInferenceProfiles;
+        let refuse = |u: super::endpoints::Unusable| {
+            let (host, detail, fix) = (Service::Bedrock.default_host(region), u.detail, u.fix);
+            Box::new(Evidence { operation, host, signal: Signal::Unusable { detail, fix } })
+        };
+        let target = self.shared.endpoints.regional(Service::Bedrock, region).map_err(refuse)?;
+        let http = self.shared.http.route(&target).map_err(refuse)?;
+        let closer = std::sync::Arc::clone(&self.shared.closer);
+        let trace = Trace::new(&[&keys.secret_access_key, &keys.session_token]);
+        Ok(Prepared { operation, target, http, closer, trace })
+    }
+}
+
+impl Prepared {
+    fn lost(&self) -> Evidence {
+        let detail = "the answer could not be read".to_owned();
+        let (operation, host) = (self.operation, self.target.host.clone());
+        Evidence { operation, host, signal: Signal::Broken { sent: true, detail } }
+    }
+}
+
+fn read(summary: InferenceProfileSummary) -> InferenceProfile {
+    let application = summary.r#type == InferenceProfileType::Application;
+    let mut models: Vec<String> = (summary.models.iter())
+        .filter_map(|model| Some(model.model_arn.as_deref()?.rsplit('/').next()?.to_owned()))
+        .collect();
+    models.sort_unstable();
+    models.dedup();
+    InferenceProfile {
+        // An application profile's id alone is not taken for a model.
+        id: if application { summary.inference_profile_arn } else { summary.inference_profile_id },
+        name: summary.inference_profile_name,
+        kind: if application { ProfileKind::Application } else { ProfileKind::System },
+        active: summary.status == InferenceProfileStatus::Active,
+        models,
+    }
+}

@@ -1,0 +1,155 @@
+//! `agentctl doctor` beyond the network: the AWS config, the profile's credentials, Claude Code's settings. In each world
+//! exactly one thing is wrong, its finding leads, and its fix, applied to the letter, cures it.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::agent::{AGENTCTL, Agent, LIMIT};
+use crate::behind::check;
+use crate::support::fake_aws::{Fault, Operation};
+use crate::support::process::run;
+
+/// A user set up by `agentctl setup`, and whose STS is the fake too.
+fn healthy() -> Agent {
+    let agent = Agent::new();
+    agent.ctl(&["setup", "--profile", "dev-sso", "--region", "eu-west-1", "--yes"]).expect_success();
+    agent
+}
+
+fn doctor(agent: &Agent, variables: &[(&str, &str)]) -> (Value, i32) {
+    let mut command = agent.command(&["doctor", "--json", "--profile", "dev-sso"]);
+    command.envs(variables.iter().copied());
+    let finished = run(command, LIMIT);
+    agent.note(&["doctor"], &finished);
+    let report = serde_json::from_str(&finished.stdout).unwrap_or_else(|e| panic!("{e}: {finished:?}"));
+    (report, finished.code())
+}
+
+fn settings(agent: &Agent, change: impl FnOnce(&mut Value)) {
+    let path = agent.home.path().join(".claude/settings.json");
+    let mut settings: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    change(&mut settings);
+    fs::write(path, serde_json::to_string_pretty(&settings).unwrap()).unwrap();
+}
+
+/// The finding that leads, held against what it must be; its fix is returned.
+fn leads(agent: &Agent, first: &str, code: i32, message: &str) -> String {
+    let (report, ended) = doctor(agent, &[]);
+    assert_eq!((report["first"].as_str(), ended), (Some(first), code), "{report:#}");
+    let finding = check(&report, first);
+    assert!(finding["message"].as_str().unwrap().contains(message), "{finding:#}");
+    finding["fix"].as_str().unwrap().to_owned()
+}
+
+fn is_well(agent: &Agent) {
+    let (report, code) = doctor(agent, &[]);
+    assert_eq!((&report["first"], code), (&Value::Null, 0), "{report:#}");
+}
+
+#[test]
+fn a_healthy_world_is_all_well_with_an_agent_and_without() {
+    let agent = healthy();
+    is_well(&agent);
+    agent.ctl(&["daemon", "stop"]).expect_success();
+    is_well(&agent);
+    let (report, _) = doctor(&agent, &[]);
+    assert_eq!(check(&report, "role")["severity"], "ok", "{report:#}");
+    agent.ctl(&["setup", "--undo"]).expect_success();
+    is_well(&agent);
+}
+
+#[test]
+fn a_config_that_cannot_be_read() {
+    let agent = healthy();
+    let file = agent.home.aws_config();
+    let good = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{good}\n[profile broken\n")).unwrap();
+    let fix = leads(&agent, "config", 12, "/.aws/config, line ");
+    assert!(fix.starts_with("correct line "), "{fix}");
+    fs::write(&file, good).unwrap();
+    is_well(&agent);
+}
+
+#[test]
+fn a_profile_that_is_spelt_otherwise() {
+    let agent = healthy();
+    let file = agent.home.aws_config();
+    let good = fs::read_to_string(&file).unwrap();
+    fs::write(&file, good.replace("[profile dev-sso]", "[profile dev-ssoo]")).unwrap();
+    let fix = leads(&agent, "profile", 12, "there is no profile 'dev-sso'");
+    assert_eq!(fix, "did you mean 'dev-ssoo'? --profile dev-ssoo");
+    fs::write(&file, good).unwrap();
+    is_well(&agent);
+}
+
+#[test]
+fn variables_that_stand_before_the_profile() {
+    let agent = healthy();
+    let (report, code) = doctor(&agent, &[("AWS_ACCESS_KEY_ID", "AKIAOLD"), ("AWS_SESSION_TOKEN", "old-token-secret")]);
+    assert_eq!((report["first"].as_str(), code), (Some("shadowing"), 0), "{report:#}");
+    assert_eq!(check(&report, "shadowing")["fix"], "unset AWS_ACCESS_KEY_ID AWS_SESSION_TOKEN");
+    assert!(!report.to_string().contains("old-token-secret"));
+    is_well(&agent);
+}
+
+#[test]
+fn a_role_that_is_denied_and_a_session_that_has_ended() {
+    let agent = Agent::new();
+    agent.fake.inject(Fault::access_denied().on(Operation::GetRoleCredentials));
+    let fix = leads(&agent, "role", 11, "AWS denies role Developer");
+    assert!(fix.contains("ask for the permission set"), "{fix}");
+    let agent = Agent::new();
+    fs::remove_file(agent.home.token_file("corp")).unwrap();
+    let fix = leads(&agent, "role", 10, "not logged in to sso-session 'corp'");
+    assert_eq!(fix, "run: agentctl login --profile dev-sso");
+    agent.home.seed_token("corp", &agent.fake.sign_in(agent.session));
+    is_well(&agent);
+}
+
+#[test]
+fn claude_codes_settings() {
+    let agent = healthy();
+    let path = agent.home.path().join(".claude/settings.json");
+    let good = fs::read_to_string(&path).unwrap();
+    let cure = |fix: &str| {
+        let line = fix.strip_prefix("agentctl ").unwrap_or_else(|| panic!("{fix}"));
+        let words: Vec<&str> = line.split(' ').chain(["--region", "eu-west-1", "--yes"]).collect();
+        agent.ctl(&words).expect_success();
+        is_well(&agent);
+    };
+    fs::write(&path, good.replacen(',', "", 1)).unwrap();
+    let fix = leads(&agent, "claude-settings", 12, "settings.json: line 2: expected comma");
+    assert!(fix.starts_with("correct that line"), "{fix}");
+    fs::write(&path, &good).unwrap();
+    is_well(&agent);
+
+    settings(&agent, |s| drop(s.as_object_mut().unwrap().remove("awsCredentialExport")));
+    cure(&leads(&agent, "claude-hook", 0, "Claude Code does not ask the agent"));
+    settings(&agent, |s| s["awsCredentialExport"] = json!("agentctl export --profile dev-sso"));
+    cure(&leads(&agent, "claude-hook", 0, "which is looked for in Claude Code's PATH"));
+    settings(&agent, |s| s["awsCredentialExport"] = json!("/gone/agentctl export --profile dev-sso"));
+    cure(&leads(&agent, "claude-hook", 12, "names /gone/agentctl, which is not there"));
+    settings(&agent, |s| s["awsAuthRefresh"] = json!("aws sso login --profile dev-sso"));
+    cure(&leads(&agent, "claude-refresh", 0, "runs 'aws sso login --profile dev-sso' at each start"));
+}
+
+#[test]
+fn settings_of_a_folder_that_win_there() {
+    let agent = healthy();
+    let folder = agent.home.path().join("project");
+    let own = folder.join(".claude/settings.local.json");
+    fs::create_dir_all(own.parent().unwrap()).unwrap();
+    fs::write(&own, r#"{"awsCredentialExport": "other"}"#).unwrap();
+    let doctor = || {
+        let mut command = agent.home.command(AGENTCTL);
+        command.args(["doctor", "claude", "--json", "--profile", "dev-sso"]).current_dir(&folder);
+        let finished = run(command, LIMIT).expect_success();
+        serde_json::from_str::<Value>(&finished.stdout).unwrap()
+    };
+    let report = doctor();
+    assert_eq!(report["first"], "claude-project", "{report:#}");
+    assert_eq!(check(&report, "claude-project")["fix"], "take awsCredentialExport out of it");
+    fs::write(&own, "{}").unwrap();
+    assert_eq!(doctor()["first"], Value::Null);
+}
