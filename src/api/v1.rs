@@ -13,6 +13,7 @@
 //! | `POST /v1/logout` | ends every session that the world's files name | [`LogoutDocument`] |
 //! | `POST /v1/profiles/{p}/reset`, `POST /v1/sessions/{s}/reset` | logins that are paused may be tried again | `{}` |
 //! | `GET /v1/profiles/{p}/models?region=R` | what Bedrock offers the profile's account: [`ModelsQuery`] | [`ModelsDocument`], or `202` [`InFlight`] |
+//! | `GET /v1/sessions/{s}/accounts`, `GET /v1/sessions/{s}/roles?account=ID` | what the session opens | [`AccountsDocument`], [`RolesDocument`] |
 //! | `POST /v1/probe` | looks at the way to AWS as the agent takes it: [`ProbeRequest`] | [`Probe`](crate::core::probe::Probe) |
 //! | `GET /v1/audit[?since=TIME&profile=P&limit=N]` | who was given what: [`AuditQuery`] | [`AuditDocument`] |
 //! | `POST /v1/pause`, `POST /v1/resume` | stops and restarts renewing: [`PauseRequest`] | `{}` |
@@ -53,6 +54,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_e
 use serde::{Deserialize, Serialize};
 
 use crate::core::bedrock::InferenceProfile;
+use crate::core::credential::SsoAccount;
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::status::{Setting, Status};
 use crate::core::time::Timestamp;
@@ -229,6 +231,27 @@ pub struct ModelsDocument {
     pub region: String,
     /// Its inference profiles, those of Claude first.
     pub models: Vec<InferenceProfile>,
+}
+
+/// The accounts that a session opens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountsDocument {
+    /// By id.
+    pub accounts: Vec<SsoAccount>,
+}
+
+/// The query of `GET /v1/sessions/{s}/roles`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RolesQuery {
+    /// The account.
+    pub account: String,
+}
+
+/// The roles that a session opens in an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolesDocument {
+    /// By name.
+    pub roles: Vec<String>,
 }
 
 /// The document of `agentd profiles`.

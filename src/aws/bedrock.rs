@@ -56,10 +56,7 @@ impl Aws {
                 let next = page.next_token.filter(|token| !token.is_empty());
                 Ok((page.inference_profile_summaries.unwrap_or_default().into_iter().map(read).collect(), next))
             }
-            Err(error) => {
-                let call = prepared.failed::<(), _>(&error).await;
-                Err(Box::new(call.result.err().unwrap_or_else(|| prepared.lost())))
-            }
+            Err(error) => Err(prepared.failure(&error).await),
         }
     }
 
@@ -74,14 +71,6 @@ impl Aws {
         let closer = std::sync::Arc::clone(&self.shared.closer);
         let trace = Trace::new(&[&keys.secret_access_key, &keys.session_token]);
         Ok(Prepared { operation, target, http, closer, trace })
-    }
-}
-
-impl Prepared {
-    fn lost(&self) -> Evidence {
-        let detail = "the answer could not be read".to_owned();
-        let (operation, host) = (self.operation, self.target.host.clone());
-        Evidence { operation, host, signal: Signal::Broken { sent: true, detail } }
     }
 }
 

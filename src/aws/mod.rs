@@ -161,6 +161,18 @@ impl Prepared {
         self.call(Err(self.closer.look(signal, &self.target, self.http.has_credentials).await))
     }
 
+    /// The same without a call's date, for a list of many pages.
+    async fn failure<E>(&self, error: &http::SdkError<E>) -> Box<Evidence> {
+        let call = self.failed::<(), E>(error).await;
+        Box::new(call.result.err().unwrap_or_else(|| self.evidence()))
+    }
+
+    /// What an answer showed that lacks what was asked for.
+    fn evidence(&self) -> Evidence {
+        let (operation, host) = (self.operation, self.target.host.clone());
+        Evidence { operation, host, signal: Signal::Answer(self.trace.seen().answer.unwrap_or_default()) }
+    }
+
     /// An answer that is a success by its status and lacks what was asked for.
     fn incomplete<T>(&self) -> Call<T> {
         self.call(Err(Signal::Answer(self.trace.seen().answer.unwrap_or_default())))

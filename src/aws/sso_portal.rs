@@ -4,10 +4,15 @@
 use super::endpoints::Service;
 use super::{Aws, Call, Prepared};
 use crate::core::classify::{Evidence, Operation};
-use crate::core::credential::RoleCredentials;
+use crate::core::credential::{RoleCredentials, SsoAccount};
 use crate::core::secret::Secret;
 use crate::core::source::SsoSession;
 use crate::core::time::Timestamp;
+
+/// The most that the portal gives on one page.
+const PAGE: i32 = 1000;
+/// More pages than this are no list for a person.
+const MOST_PAGES: usize = 50;
 
 impl Aws {
     /// Fetches the role's credentials. One request.
@@ -49,6 +54,69 @@ impl Aws {
             Ok(_) => prepared.incomplete(),
             Err(error) => prepared.failed(&error).await,
         }
+    }
+
+    /// The accounts that the token opens, all pages. One request for each page.
+    ///
+    /// # Errors
+    /// What the first request that failed showed.
+    pub async fn accounts(
+        &self,
+        session: &SsoSession,
+        access_token: &Secret,
+    ) -> Result<Vec<SsoAccount>, Box<Evidence>> {
+        let (mut accounts, mut token) = (Vec::new(), None);
+        for _ in 0..MOST_PAGES {
+            let (prepared, client) = self.portal_call(Operation::ListAccounts, session, access_token)?;
+            let request =
+                client.list_accounts().access_token(access_token.expose()).max_results(PAGE).set_next_token(token);
+            let sent = request.customize().interceptor(prepared.trace.clone()).send().await;
+            let page = match sent {
+                Ok(page) if page.account_list.is_some() => page,
+                Ok(_) => return Err(Box::new(prepared.evidence())),
+                Err(error) => return Err(prepared.failure(&error).await),
+            };
+            let read = |account: aws_sdk_sso::types::AccountInfo| SsoAccount {
+                id: account.account_id.unwrap_or_default(),
+                name: account.account_name.unwrap_or_default(),
+                email: account.email_address.unwrap_or_default(),
+            };
+            accounts.extend(page.account_list.into_iter().flatten().map(read));
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                break;
+            }
+        }
+        Ok(accounts)
+    }
+
+    /// The roles that the token opens in an account, all pages. One request for each page.
+    ///
+    /// # Errors
+    /// What the first request that failed showed.
+    pub async fn roles(
+        &self,
+        session: &SsoSession,
+        access_token: &Secret,
+        account_id: &str,
+    ) -> Result<Vec<String>, Box<Evidence>> {
+        let (mut roles, mut token) = (Vec::new(), None);
+        for _ in 0..MOST_PAGES {
+            let (prepared, client) = self.portal_call(Operation::ListAccountRoles, session, access_token)?;
+            let request = client.list_account_roles().access_token(access_token.expose()).account_id(account_id);
+            let request = request.max_results(PAGE).set_next_token(token);
+            let page = match request.customize().interceptor(prepared.trace.clone()).send().await {
+                Ok(page) if page.role_list.is_some() => page,
+                Ok(_) => return Err(Box::new(prepared.evidence())),
+                Err(error) => return Err(prepared.failure(&error).await),
+            };
+            roles.extend(page.role_list.into_iter().flatten().filter_map(|role| role.role_name));
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                break;
+            }
+        }
+        Ok(roles)
     }
 
     /// Ends the session that the token belongs to. Role credentials that came of it live to their own end. One request.

@@ -133,8 +133,9 @@ For Claude Code, in ~/.claude/settings.json:
   agentctl setup claude --profile dev --region eu-west-1 --dry-run
   agentctl setup claude --profile dev --region eu-west-1 --yes
   agentctl setup claude aws --profile dev      the AWS CLI and SDKs too
+  agentctl setup sso claude                    from no profile at all
   agentctl setup --undo")]
-    Setup(Setup),
+    Setup(Box<Setup>),
     /// Show the Bedrock inference profiles that the profile's account may use
     #[command(after_help = "Examples:
   agentctl models --profile dev --region eu-west-1
@@ -165,6 +166,16 @@ Checks:
         /// What to do with it.
         #[command(subcommand)]
         verb: ServiceVerb,
+    },
+    /// Print completions for a shell
+    #[command(after_help = "Examples:
+  agentctl completions bash > ~/.local/share/bash-completion/completions/agentctl
+  agentctl completions zsh > ~/.zfunc/_agentctl
+  agentctl completions fish > ~/.config/fish/completions/agentctl.fish")]
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
     },
     /// Start, stop and look at the agent by hand
     #[command(after_help = "Examples:
@@ -203,6 +214,15 @@ pub fn parse(args: &[OsString], colour: bool) -> Result<Request, Problem> {
         }
         Err(e) => Err(usage(&e, args)),
     }
+}
+
+/// The script that completes our command line in a shell.
+#[must_use]
+pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    use clap::CommandFactory;
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "agentctl", &mut script);
+    script
 }
 
 fn usage(error: &clap::Error, args: &[OsString]) -> Problem {
@@ -304,6 +324,15 @@ mod tests {
         assert!(line.starts_with("agentctl: invalid value 'soon' for '--for <TIME>': write a whole number"), "{line}");
         let line = complaint("agentctl export --format yaml");
         assert!(line.contains("possible values: claude, process, env, fish, powershell, json"), "{line}");
+    }
+
+    #[test]
+    fn each_shell_has_completions() {
+        use clap::ValueEnum;
+        for shell in clap_complete::Shell::value_variants() {
+            let script = String::from_utf8(completions(*shell)).unwrap();
+            assert!(script.contains("credential-process") && script.contains("agentctl"), "{shell}");
+        }
     }
 
     #[test]

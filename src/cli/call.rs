@@ -19,6 +19,8 @@ use crate::core::time::Tick;
 
 /// How long the agent has to answer at all.
 pub const ANSWER: Duration = Duration::from_secs(2);
+/// How long it has where it asks AWS for page after page.
+const LONG: Duration = Duration::from_secs(30);
 /// Two questions are at least this far apart, whatever the agent answers.
 const SPACING: Duration = Duration::from_millis(100);
 /// An agent that was just started, yet does not listen this long after, is gone.
@@ -72,6 +74,15 @@ pub fn exchange(
 /// The agent's own failure, or `agent-unreachable`.
 pub fn ask(ctx: &Context<'_>, out: &mut Output<'_>, method: &str, target: &str, body: &[u8]) -> Result<Reply, Problem> {
     let reply = exchange(ctx, out, method, target, body, ANSWER).map_err(|e| unreachable(ctx, &e))?;
+    if reply.status == 200 { Ok(reply) } else { Err(failure_of(&reply).into()) }
+}
+
+/// One exchange that takes the agent some calls of AWS.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_for_long(ctx: &Context<'_>, out: &mut Output<'_>, target: &str) -> Result<Reply, Problem> {
+    let reply = exchange(ctx, out, "GET", target, &[], LONG).map_err(|e| unreachable(ctx, &e))?;
     if reply.status == 200 { Ok(reply) } else { Err(failure_of(&reply).into()) }
 }
 

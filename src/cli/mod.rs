@@ -105,6 +105,7 @@ pub fn dispatch(ctx: &Context<'_>, out: &mut Output<'_>, verb: &Verb) -> Result<
         Verb::Models(args) => models::run(ctx, out, args),
         Verb::Doctor(args) => doctor::run(ctx, out, args),
         Verb::Setup(args) => setup::run(ctx, out, args),
+        Verb::Completions { shell } => out.document(&args::completions(*shell)),
         Verb::Service { verb } => service::run(ctx, out, *verb),
         Verb::Daemon { verb } => daemon::run(ctx, out, *verb),
     }

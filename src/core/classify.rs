@@ -19,6 +19,8 @@ pub enum Operation {
     GetRoleCredentials,
     /// SSO portal ListAccounts.
     ListAccounts,
+    /// SSO portal ListAccountRoles.
+    ListAccountRoles,
     /// SSO portal Logout.
     Logout,
     /// SSO OIDC RegisterClient.
@@ -41,6 +43,7 @@ impl Operation {
             Self::CreateToken | Self::SignIn => "CreateToken",
             Self::GetRoleCredentials => "GetRoleCredentials",
             Self::ListAccounts => "ListAccounts",
+            Self::ListAccountRoles => "ListAccountRoles",
             Self::Logout => "Logout",
             Self::RegisterClient => "RegisterClient",
             Self::StartDeviceAuthorization => "StartDeviceAuthorization",
@@ -328,17 +331,29 @@ impl Evidence {
                 "ask who runs Identity Center",
             ),
             (
-                Operation::GetRoleCredentials | Operation::ListAccounts | Operation::Logout,
+                Operation::GetRoleCredentials
+                | Operation::ListAccounts
+                | Operation::ListAccountRoles
+                | Operation::Logout,
                 "UnauthorizedException",
                 _,
             )
-            | (Operation::GetRoleCredentials | Operation::ListAccounts | Operation::Logout, _, 401) => {
-                Some(Verdict::TokenRefused)
-            }
-            (Operation::ListAccounts, "ForbiddenException" | "AccessDeniedException", _)
-            | (Operation::ListAccounts, _, 403) => failed(
+            | (
+                Operation::GetRoleCredentials
+                | Operation::ListAccounts
+                | Operation::ListAccountRoles
+                | Operation::Logout,
+                _,
+                401,
+            ) => Some(Verdict::TokenRefused),
+            (
+                Operation::ListAccounts | Operation::ListAccountRoles,
+                "ForbiddenException" | "AccessDeniedException",
+                _,
+            )
+            | (Operation::ListAccounts | Operation::ListAccountRoles, _, 403) => failed(
                 C::AccessDenied,
-                format!("AWS denies the list of accounts{said}"),
+                format!("AWS denies the list of accounts or roles{said}"),
                 "ask who runs Identity Center",
             ),
             (Operation::ListInferenceProfiles, "AccessDeniedException", _)

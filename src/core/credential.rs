@@ -1,5 +1,7 @@
 //! What is kept: SSO tokens and role credentials.
 
+use serde::{Deserialize, Serialize};
+
 use std::sync::Arc;
 
 use super::secret::Secret;
@@ -125,4 +127,14 @@ impl Credential {
             Self::Role(_) => None,
         }
     }
+}
+/// An account that a person may use through an SSO session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SsoAccount {
+    /// Twelve digits.
+    pub id: String,
+    /// Its name; may be empty.
+    pub name: String,
+    /// Its address; may be empty.
+    pub email: String,
 }

@@ -181,6 +181,8 @@ pub struct WorldConfig {
     pub profiles: BTreeMap<String, Profile>,
     /// What is worth telling about the files: ignored settings, files with wrong modes.
     pub findings: Vec<Finding>,
+    /// Sessions that no profile names yet: one can sign in to them.
+    pub sessions: Vec<SsoSession>,
 }
 
 impl WorldConfig {

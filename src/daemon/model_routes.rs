@@ -1,4 +1,5 @@
-//! The local API's route of Bedrock's inference profiles: a profile's credentials, as any client gets them, and one list.
+//! The local API's routes of what there is to choose from: a session's accounts and roles, and Bedrock's inference profiles,
+//! which are asked for with a profile's credentials, as any client gets them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +11,82 @@ use axum::response::Response;
 use axum::routing::get;
 
 use super::http::{Api, Name, bad_request, document, failed, hold, respond};
+use super::logout_flow::Which;
 use crate::api::v1;
 use crate::core::bedrock;
 use crate::core::broker::{Demand, Event};
-#[cfg(feature = "bedrock")]
-use crate::core::classify::Verdict;
-use crate::core::credential::RoleCredentials;
-use crate::core::failure::{Failure, FailureClass};
+use crate::core::classify::{Evidence, Verdict};
+use crate::core::credential::{RoleCredentials, SsoToken};
+use crate::core::failure::{Failure, FailureClass, shell_word};
+use crate::core::source::SsoSession;
 use crate::core::waiters::Answer;
+use crate::platform::clock::Clock;
 
 /// The routes.
 pub fn routes() -> Router<Arc<Api>> {
-    Router::new().route("/v1/profiles/{profile}/models", get(models))
+    Router::new()
+        .route("/v1/profiles/{profile}/models", get(models))
+        .route("/v1/sessions/{session}/accounts", get(accounts))
+        .route("/v1/sessions/{session}/roles", get(roles))
+}
+
+async fn accounts(State(api): State<Arc<Api>>, Name(id): Name, headers: HeaderMap) -> Response {
+    let (session, token) = match session(&api, id, &headers).await {
+        Ok(found) => found,
+        Err(response) => return *response,
+    };
+    match api.configuration.aws().accounts(&session, &token.access_token).await {
+        Ok(mut accounts) => {
+            accounts.sort_by(|a, b| a.id.cmp(&b.id));
+            document(StatusCode::OK, &v1::AccountsDocument { accounts })
+        }
+        Err(evidence) => failed(&failure(&evidence)),
+    }
+}
+
+async fn roles(
+    State(api): State<Arc<Api>>,
+    Name(id): Name,
+    query: Result<Query<v1::RolesQuery>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(Query(v1::RolesQuery { account })) = query else { return bad_request("the query takes account") };
+    let (session, token) = match session(&api, id, &headers).await {
+        Ok(found) => found,
+        Err(response) => return *response,
+    };
+    match api.configuration.aws().roles(&session, &token.access_token, &account).await {
+        Ok(mut roles) => {
+            roles.sort_unstable();
+            document(StatusCode::OK, &v1::RolesDocument { roles })
+        }
+        Err(evidence) => failed(&failure(&evidence)),
+    }
+}
+
+/// A session that somebody is signed in to.
+async fn session(api: &Api, id: String, headers: &HeaderMap) -> Result<(SsoSession, Arc<SsoToken>), Box<Response>> {
+    let world = api.world(headers, hold(None)).await?;
+    let found = api.logouts.sessions(Which::Session(id.clone()).in_world(world)).await;
+    let found = found.map_err(|why| Box::new(failed(&why)))?.pop();
+    let living = |token: &Arc<SsoToken>| token.expires_at > Clock.wall();
+    match found.and_then(|found| Some((found.session, found.token.filter(living)?))) {
+        Some(found) => Ok(found),
+        None => {
+            let message = format!("nobody is signed in to '{id}'");
+            let fix = format!("run: agentctl login --sso-session {}", shell_word(&id));
+            Err(Box::new(failed(&Failure::new(FailureClass::NeedsLogin, message, fix))))
+        }
+    }
+}
+
+fn failure(evidence: &Evidence) -> Failure {
+    match evidence.classify() {
+        Verdict::Failed { failure, .. } => failure,
+        Verdict::TokenRefused => {
+            Failure::new(FailureClass::NeedsLogin, "AWS does not know this session any more", "log in again")
+        }
+    }
 }
 
 async fn models(
@@ -58,10 +123,7 @@ async fn models(
 #[cfg(feature = "bedrock")]
 async fn list(api: &Api, region: &str, keys: &RoleCredentials) -> Result<Vec<bedrock::InferenceProfile>, Failure> {
     let aws = api.configuration.aws();
-    let mut profiles = aws.inference_profiles(region, keys).await.map_err(|evidence| match evidence.classify() {
-        Verdict::Failed { failure, .. } => failure,
-        Verdict::TokenRefused => Failure::new(FailureClass::Transient, "the keys were refused", "try again"),
-    })?;
+    let mut profiles = aws.inference_profiles(region, keys).await.map_err(|evidence| failure(&evidence))?;
     bedrock::sort(&mut profiles);
     Ok(profiles)
 }

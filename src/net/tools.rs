@@ -115,31 +115,42 @@ fn file(path: &Path) -> Vec<CertificateDer<'static>> {
     trust::read(path).unwrap_or_default()
 }
 
-/// Its own and the system's, as far as `CLAUDE_CODE_CERT_STORE` lets them, the latter with `SSL_CERT_FILE` beside them;
-/// `NODE_EXTRA_CA_CERTS` always.
+/// Its own and the system's, as far as `CLAUDE_CODE_CERT_STORE` lets them (a word that it does not know lets both); beside
+/// the system's stand `SSL_CERT_FILE` and `SSL_CERT_DIR` of the environment, which its settings cannot set.
+/// `NODE_EXTRA_CA_CERTS` counts always, and that of its settings wins.
 fn claude(settings: &Settings) -> Trusts {
-    let set = |name: &str| settings.claude.get(name).or_else(|| settings.env.get(name)).filter(|v| !v.is_empty());
-    let stores = set("CLAUDE_CODE_CERT_STORE").map_or("bundled,system", String::as_str);
-    let has = |store: &str| stores.split(',').any(|s| s.trim().eq_ignore_ascii_case(store));
+    let told = |name: &str| settings.claude.get(name).map(String::as_str).or_else(|| set(settings, name));
+    let stores = told("CLAUDE_CODE_CERT_STORE").unwrap_or_default();
+    let named = |store: &str| stores.split(',').any(|s| s.trim().eq_ignore_ascii_case(store));
+    let neither = !named("bundled") && !named("system");
+    let (bundled, system) = (named("bundled") || neither, named("system") || neither);
     let (mut words, mut roots) = (Vec::new(), Vec::new());
-    let mut named = |name: &str, words: &mut Vec<String>| {
-        if let Some(path) = set(name) {
-            words.push(format!("{name} ({path})"));
-            roots.extend(file(Path::new(path)));
-        }
-    };
-    if has("bundled") {
+    if bundled {
         words.push("its own".to_owned());
     }
-    if has("system") {
+    if system {
         words.push("the system's".to_owned());
-        named("SSL_CERT_FILE", &mut words);
-    }
-    named("NODE_EXTRA_CA_CERTS", &mut words);
-    if has("system") {
         roots.extend(trust::platform_roots());
+        for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            if let Some(path) = set(settings, name) {
+                words.push(format!("{name} ({path})"));
+                roots.extend(file_or_folder(Path::new(path)));
+            }
+        }
     }
-    Trusts { words: words.join(", "), public: has("bundled"), roots }
+    if let Some(path) = told("NODE_EXTRA_CA_CERTS").filter(|path| !path.is_empty()) {
+        words.push(format!("NODE_EXTRA_CA_CERTS ({path})"));
+        roots.extend(file(Path::new(path)));
+    }
+    Trusts { words: words.join(", "), public: bundled, roots }
+}
+
+/// Whatever the files of a folder are called.
+fn file_or_folder(path: &Path) -> Vec<CertificateDer<'static>> {
+    match std::fs::read_dir(path) {
+        Ok(entries) => entries.flatten().take(MOST_FILES).flat_map(|entry| file(&entry.path())).collect(),
+        Err(_) => file(path),
+    }
 }
 
 /// The first that is set, instead of its own.
@@ -191,6 +202,8 @@ const ANCHORS: [&str; 4] = [
 ];
 /// Where others keep theirs, below the home folder.
 const AT_HOME: [&str; 1] = [".mitmproxy/mitmproxy-ca-cert.pem"];
+/// A folder of roots with more files is read no further.
+const MOST_FILES: usize = 512;
 /// A folder with more files is no place for a few roots.
 const MOST_ANCHORS: usize = 64;
 
@@ -247,6 +260,15 @@ mod tests {
             ..Settings::default()
         };
         assert!(takes(&claude(&system)) && !claude(&system).public, "its own settings count");
+        let (_folder, file) = bed(&["SSL_CERT_FILE"]);
+        let in_settings = Settings { claude: file.env.clone(), ..Settings::default() };
+        assert!(!takes(&claude(&in_settings)), "only of the environment");
+        let folder = Path::new(&file.env["SSL_CERT_FILE"]).parent().unwrap().display().to_string();
+        let by_folder =
+            Settings { env: Environment::from([("SSL_CERT_DIR".to_owned(), folder)]), ..Settings::default() };
+        assert!(takes(&claude(&by_folder)));
+        let odd = Environment::from([("CLAUDE_CODE_CERT_STORE".to_owned(), "nonsense".to_owned())]);
+        assert!(claude(&Settings { env: odd, ..Settings::default() }).public);
         let (_folder, aws) = bed(&["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]);
         assert!(!takes(&claude(&aws)));
     }

@@ -71,7 +71,7 @@ impl Load {
             let chain = Chain::root(Arc::clone(&load.world), Link::SsoSession(session)).then(role);
             (name.clone(), Profile { source: Ok(chain), region: None, ca_bundle: None })
         });
-        let config = WorldConfig { profiles: profiles.collect(), findings: Vec::new() };
+        let config = WorldConfig { profiles: profiles.collect(), findings: Vec::new(), sessions: Vec::new() };
         load.step(Event::Config { world: Arc::clone(&load.world), config: Ok(config) });
         // Warm: everybody has asked and been served once.
         for n in 0..load.names.len() {

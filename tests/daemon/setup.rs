@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::agent::{AGENTCTL, Agent};
+use crate::agent::{ACCOUNT, AGENTCTL, Agent, ROLE};
 use crate::behind::Behind;
 #[cfg(target_os = "linux")]
-use crate::support::fake_aws::Offered;
+use crate::support::fake_aws::{Offered, Person};
 
 fn settings_file(agent: &Agent) -> PathBuf {
     agent.home.path().join(".claude/settings.json")
@@ -201,7 +201,7 @@ fn without_a_terminal_what_is_missing_is_named() {
         (&["setup", "--profile", "dev-sso"][..], 2, "look with --dry-run, and agree with --yes"),
         (&["setup", "--profile", "dev-ss", "--yes"], 12, "did you mean 'dev-sso'?"),
         (&["setup", "--profile", "dev-sso", "--region", "Frankfurt", "--yes"], 2, "name it: --region eu-west-1"),
-        (&["setup", "kubernetes"], 2, "possible values: claude, aws"),
+        (&["setup", "kubernetes"], 2, "possible values: sso, claude, aws"),
     ] {
         let refused = agent.ctl(arguments);
         assert_eq!(refused.code(), code, "{}", refused.stderr);
@@ -306,4 +306,66 @@ fn at_a_terminal_a_model_is_chosen_of_those_that_bedrock_offers() {
     let done = typed(&agent, "setup", &answers);
     assert_eq!(done.code(), 0, "{}", done.stdout);
     assert_eq!(settings(&agent)["env"]["ANTHROPIC_MODEL"], "eu.anthropic.claude-b");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn from_no_profile_at_all_at_a_terminal() {
+    if std::process::Command::new("script").arg("--version").output().is_err() {
+        return eprintln!("not run: there is no script (util-linux)");
+    }
+    let agent = Agent::with(|session| {
+        *session = session.clone().allow("222233334444", "Auditor").allow("222233334444", "Builder");
+    });
+    fs::remove_file(agent.home.token_file("corp")).unwrap();
+    let before = "# mine\n[profile other]\nregion = eu-central-1\n";
+    fs::write(agent.home.aws_config(), before).unwrap();
+    agent.fake.set_person(Person::Approves);
+    let url = agent.fake.session(agent.session).start_url;
+    let url = format!("{url}\r");
+    let answers = [
+        ("Start URL of Identity Center", url.as_str()),
+        ("In which region does Identity Center live", "\u{15}eu-west-1\r"),
+        ("What is the session to be called?", "\r"),
+        ("Which account?", "\u{1b}[B\r"),
+        ("Which role?", "\u{1b}[B\r"),
+        ("What is the profile to be called?", "\r"),
+        ("In which region is Bedrock used", "\r"),
+    ];
+    for given_up in 0..answers.len() {
+        let mut keys = answers[..given_up].to_vec();
+        keys.push((answers[given_up].0, "\u{3}"));
+        let ended = typed(&agent, "setup sso", &keys);
+        assert_eq!(ended.code(), 130, "{given_up}: {}", ended.stdout);
+        assert_eq!(fs::read_to_string(agent.home.aws_config()).unwrap(), before, "{given_up}: {}", ended.stdout);
+    }
+    let mut keys = answers.to_vec();
+    keys.push(("Write this?", "y"));
+    let done = typed(&agent, "setup sso", &keys);
+    assert_eq!(done.code(), 0, "{}", done.stdout);
+    let after = fs::read_to_string(agent.home.aws_config()).unwrap();
+    assert!(after.starts_with(before), "{after}");
+    for line in ["[sso-session corp]", "[profile dev]", "sso_account_id = 222233334444", "sso_role_name = Builder"] {
+        assert!(after.contains(line), "{line} in {after}");
+    }
+    agent.credentials("dev");
+    agent.ctl(&["setup", "--undo"]).expect_success();
+    assert_eq!(fs::read_to_string(agent.home.aws_config()).unwrap(), before);
+}
+
+#[test]
+fn by_flags_a_session_and_its_profile_are_made() {
+    let agent = Agent::new();
+    fs::write(agent.home.aws_config(), "").unwrap();
+    let url = agent.fake.session(agent.session).start_url;
+    let line =
+        ["setup", "sso", "--profile", "dev", "--start-url", &url, "--sso-region", "eu-west-1", "--account", ACCOUNT];
+    let more = ["--role", ROLE, "--region", "eu-central-1", "--yes"];
+    agent.ctl(&[&line[..], &more].concat()).expect_success();
+    agent.credentials("dev");
+    let other = agent.ctl(&[&line[..7], &["eu-central-1"], &line[8..], &more].concat());
+    assert_eq!(other.code(), 12, "{}", other.stderr);
+    assert!(other.stderr.contains("is there already, and says otherwise"), "{}", other.stderr);
+    let missing = agent.ctl(&["setup", "sso", "--start-url", &url, "--sso-region", "eu-west-1"]);
+    assert!(missing.stderr.contains("name them: --account 111122223333 --role Developer"), "{}", missing.stderr);
 }

@@ -301,7 +301,11 @@ impl Bed {
         let config = match variant {
             4 => Ok(WorldConfig::default()),
             5 => Err(Failure::new(FailureClass::Misconfigured, "unreadable", "")),
-            _ => Ok(WorldConfig { profiles: (0..count).map(profile).collect(), findings: Vec::new() }),
+            _ => Ok(WorldConfig {
+                profiles: (0..count).map(profile).collect(),
+                findings: Vec::new(),
+                sessions: Vec::new(),
+            }),
         };
         self.step(Event::Config { world: Arc::clone(&world), config });
     }

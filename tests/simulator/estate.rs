@@ -137,7 +137,7 @@ impl Estate {
         let there = (0..self.profiles.len()).filter(|n| self.profiles[*n].world == world && self.has(*n));
         let profile = |plan: &ProfilePlan| Profile { source: Ok(self.chain(plan.key)), region: None, ca_bundle: None };
         let profiles = there.map(|n| &self.profiles[n]).map(|plan| (plan.name.clone(), profile(plan))).collect();
-        WorldConfig { profiles, findings: Vec::new() }
+        WorldConfig { profiles, findings: Vec::new(), sessions: Vec::new() }
     }
 
     pub(crate) fn reference(&self, profile: usize) -> ProfileRef {

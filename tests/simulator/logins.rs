@@ -151,7 +151,8 @@ impl Sim {
         self.broker = Broker::new(Arc::clone(&self.world));
         self.step(Event::Logins(Some(self.remembered.clone())));
         let profile = Profile { source: Ok(self.chain.clone()), region: None, ca_bundle: None };
-        let config = WorldConfig { profiles: [("dev".to_owned(), profile)].into(), findings: Vec::new() };
+        let config =
+            WorldConfig { profiles: [("dev".to_owned(), profile)].into(), findings: Vec::new(), sessions: Vec::new() };
         self.step(Event::Config { world: Arc::clone(&self.world), config: Ok(config) });
     }
 

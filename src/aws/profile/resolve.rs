@@ -4,7 +4,7 @@
 //! (botocore's order for profiles). Only SSO is served.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aws_runtime::env_config::property::PropertiesKey;
@@ -27,7 +27,7 @@ pub(super) struct Files {
 /// Resolves every profile.
 pub(super) fn world(world: &Arc<World>, files: &Files, mut findings: Vec<Finding>) -> WorldConfig {
     let parsed: BTreeSet<&str> = files.config.profiles().chain(files.credentials.profiles()).collect();
-    let mut profiles = std::collections::BTreeMap::new();
+    let mut profiles = BTreeMap::new();
     let (mut shadows, steps) = (0, Cell::new(MOST_STEPS));
     for parsed in parsed {
         let view = View {
@@ -48,8 +48,35 @@ pub(super) fn world(world: &Arc<World>, files: &Files, mut findings: Vec<Finding
         let ca_bundle = view.get("ca_bundle").map(Into::into);
         profiles.insert(view.name.to_owned(), Profile { source: view.source(), region, ca_bundle });
     }
-    WorldConfig { profiles, findings }
+    let sessions = lone_sessions(files, &profiles);
+    WorldConfig { profiles, findings, sessions }
 }
+
+/// Whole `[sso-session]`s that no profile lives on.
+fn lone_sessions(files: &Files, profiles: &BTreeMap<String, Profile>) -> Vec<SsoSession> {
+    let used = |name: &str| {
+        let mut sources = profiles.values().filter_map(|p| p.source.as_ref().ok());
+        sources.any(|chain| chain.session().is_some_and(|s| s.name.as_deref() == Some(name)))
+    };
+    let sections =
+        files.config.sso_sessions().map(|parsed| (files.aliases.name(parsed), files.config.sso_session(parsed)));
+    let whole = sections.filter(|(name, _)| !used(name)).filter_map(|(name, section)| {
+        let section = section?;
+        let region = present(section.get("sso_region"))?;
+        check_region(region, name).ok()?;
+        Some(SsoSession {
+            name: Some(name.to_owned()),
+            start_url: present(section.get("sso_start_url"))?.to_owned(),
+            region: region.to_owned(),
+            scopes: section.get("sso_registration_scopes").map_or_else(Vec::new, scopes),
+            endpoints: Endpoints::default(),
+        })
+    });
+    whole.take(MOST_LONE).collect()
+}
+
+/// More sessions without a profile are not offered.
+const MOST_LONE: usize = 64;
 
 /// One profile in both files. The credentials file's keys outrank the config file's, as in every SDK.
 struct View<'a> {

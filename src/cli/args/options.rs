@@ -118,8 +118,10 @@ pub struct Statusline {
 }
 
 /// What `setup` can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum SetupStep {
+    /// An [sso-session] with a profile, for who has none
+    Sso,
     /// Claude Code's settings
     Claude,
     /// A profile for the AWS CLI and SDKs, beside yours: NAME-agent
@@ -152,7 +154,7 @@ pub enum StatusLineChoice {
 /// `setup`.
 #[derive(Args, Clone, Debug)]
 pub struct Setup {
-    /// What to set up [default: claude]
+    /// What to set up [default: claude; at a terminal sso too, where there is no profile]
     #[arg(value_enum, value_name = "STEP")]
     pub steps: Vec<SetupStep>,
     /// Write without asking
@@ -164,6 +166,21 @@ pub struct Setup {
     /// Take back what setup did
     #[arg(long, conflicts_with_all = ["steps", "yes"])]
     pub undo: bool,
+    /// sso: the start URL of Identity Center
+    #[arg(long, value_name = "URL")]
+    pub start_url: Option<String>,
+    /// sso: where Identity Center lives
+    #[arg(long, value_name = "REGION")]
+    pub sso_region: Option<String>,
+    /// sso: what the session is called [default: corp]
+    #[arg(long, value_name = "NAME")]
+    pub sso_session: Option<String>,
+    /// sso: the account [default: chosen after the login]
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// sso: the role [default: chosen after the login]
+    #[arg(long, value_name = "NAME")]
+    pub role: Option<String>,
     /// Where Bedrock is used [default: AWS_REGION, what is set already, or the profile's region]
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,

@@ -1,4 +1,5 @@
-//! The AWS config file: a profile with `credential_process` for the AWS CLI and SDKs. No profile that is there is changed.
+//! The AWS config file: a profile with `credential_process` for the AWS CLI and SDKs; a session and a profile for who has
+//! none. Nothing that is there is changed.
 
 use super::choose;
 use super::plan::{Plan, Target};
@@ -8,7 +9,7 @@ use crate::cli::args::Setup;
 use crate::cli::context::Context;
 use crate::cli::outcome::Problem;
 use crate::cli::output::Output;
-use crate::core::aws_config_edit::{self, Section, SectionName};
+use crate::core::aws_config_edit::{self, Refused, Section, SectionName, What};
 use crate::core::failure::FailureClass;
 
 /// What these edits are remembered as.
@@ -45,6 +46,64 @@ pub(super) fn plan(
     Ok(profile)
 }
 
+/// An `[sso-session]` that is to be there.
+pub(super) struct NewSession {
+    pub(super) name: String,
+    pub(super) start_url: String,
+    /// Where Identity Center lives.
+    pub(super) region: String,
+}
+
+/// A profile that is to be there.
+pub(super) struct NewProfile {
+    pub(super) name: String,
+    pub(super) session: String,
+    pub(super) account: String,
+    pub(super) role: String,
+    /// Where its tools work.
+    pub(super) region: String,
+}
+
+/// Adds the session to the plan.
+///
+/// # Errors
+/// As [`super::run`]; class `misconfigured` where one of that name means another.
+pub(super) fn plan_session(ctx: &Context<'_>, new: &NewSession, plan: &mut Plan) -> Result<(), Problem> {
+    add(ctx, plan, &[section(new)])
+}
+
+/// A config file with the session and nothing else.
+///
+/// # Errors
+/// A name or value that cannot stand in one.
+pub(super) fn session_alone(new: &NewSession) -> Result<Vec<u8>, Refused> {
+    aws_config_edit::apply(b"", &[section(new)]).map(|edited| edited.text)
+}
+
+fn section(new: &NewSession) -> Section {
+    let keys = vec![
+        ("sso_start_url".to_owned(), new.start_url.clone()),
+        ("sso_region".to_owned(), new.region.clone()),
+        // Without this scope there is no refresh token, and the session ends after 8 hours.
+        ("sso_registration_scopes".to_owned(), "sso:account:access".to_owned()),
+    ];
+    Section { name: SectionName::SsoSession(new.name.clone()), keys }
+}
+
+/// Adds the profile to the plan.
+///
+/// # Errors
+/// As [`plan_session`].
+pub(super) fn plan_profile(ctx: &Context<'_>, new: &NewProfile, plan: &mut Plan) -> Result<(), Problem> {
+    let keys = vec![
+        ("sso_session".to_owned(), new.session.clone()),
+        ("sso_account_id".to_owned(), new.account.clone()),
+        ("sso_role_name".to_owned(), new.role.clone()),
+        ("region".to_owned(), new.region.clone()),
+    ];
+    add(ctx, plan, &[Section { name: SectionName::Profile(new.name.clone()), keys }])
+}
+
 fn add(ctx: &Context<'_>, plan: &mut Plan, wanted: &[Section]) -> Result<(), Problem> {
     let path = ctx.world.as_ref().map_err(Clone::clone)?.config_file.clone();
     let before = match plan.so_far(&path) {
@@ -53,6 +112,11 @@ fn add(ctx: &Context<'_>, plan: &mut Plan, wanted: &[Section]) -> Result<(), Pro
     };
     let edited = aws_config_edit::apply(before.as_deref().unwrap_or_default(), wanted);
     let edited = edited.map_err(|refused| refused.failure(&path))?;
+    // What is there is the user's: setup adds, and replaces nothing.
+    if let Some(change) = edited.changes.iter().find(|change| matches!(change.what, What::Replaced { .. })) {
+        let message = format!("{} is there already, and says otherwise: {change}", change.section);
+        return Err(Problem::failed(FailureClass::Misconfigured, message, "choose another name; nothing was changed"));
+    }
     let changes = serde_json::to_value(&edited.changes).unwrap_or_default();
     plan.add(Target { kind: KIND, path, before, after: edited.text, changes });
     Ok(())

@@ -12,6 +12,15 @@ use crate::cli::render::clean;
 use crate::core::failure::FailureClass;
 use crate::core::words;
 
+/// Whether the AWS config has a profile that can be used.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn is_any(ctx: &Context<'_>, out: &mut Output<'_>) -> Result<bool, Problem> {
+    let known: KnownProfiles = call::read(&one_shot::profiles(ctx, out)?)?;
+    Ok(known.profiles.iter().any(|p| p.problem.is_none()))
+}
+
 /// The profile that tools are to use.
 ///
 /// # Errors
@@ -42,7 +51,7 @@ fn find(known: &KnownProfiles, name: &str) -> Result<KnownProfile, Problem> {
             let near = words::nearest(name, known.profiles.iter().map(|p| p.name.as_str()), 3);
             let fix = match near.first() {
                 Some(near) => format!("did you mean '{near}'? name it: --profile {near}"),
-                None => format!("add an [sso-session] and a profile to {file}, see the README"),
+                None => "make one: agentctl setup sso claude".to_owned(),
             };
             misconfigured(format!("there is no profile '{name}' in {file}"), fix)
         }
@@ -115,6 +124,6 @@ pub(super) fn model(
 }
 
 /// An answer that nobody gives.
-fn missing(what: &str, flag: &str) -> Problem {
+pub(super) fn missing(what: &str, flag: &str) -> Problem {
     Problem::Usage(format!("setup needs {what}"), format!("name it: {flag}"))
 }

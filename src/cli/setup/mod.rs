@@ -9,6 +9,7 @@
 //! | what is asked, and who answers? | [`ask`], [`choose`] |
 //! | what does Claude Code get? | [`claude`] |
 //! | what do the AWS CLI and SDKs get? | [`aws`] |
+//! | how does who has no profile come to one? | [`sso`] |
 //! | what is changed, shown and written? | [`plan`] |
 //! | how is it taken back? | [`undo`] |
 //! | does it work? | [`proof`] |
@@ -19,6 +20,7 @@ mod choose;
 mod claude;
 mod plan;
 mod proof;
+mod sso;
 mod undo;
 
 use std::path::PathBuf;
@@ -40,12 +42,17 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Setup) -> Result<(), 
     }
     let mut steps = args.steps.clone();
     if steps.is_empty() {
-        steps = vec![SetupStep::Claude];
+        let begin = ctx.asker.is_some() && ctx.named.is_none() && !choose::is_any(ctx, out)?;
+        steps = if begin { vec![SetupStep::Sso, SetupStep::Claude] } else { vec![SetupStep::Claude] };
     }
+    // Whatever the order in which they were typed: the profile comes first.
+    steps.sort_unstable();
+    steps.dedup();
     let mut plan = Plan::default();
     let mut profile = None;
     for step in &steps {
         profile = Some(match step {
+            SetupStep::Sso => sso::plan(ctx, out, args, &mut plan)?,
             SetupStep::Claude => claude::plan(ctx, out, args, profile.as_ref(), &mut plan)?,
             SetupStep::Aws => aws::plan(ctx, out, args, profile.as_ref(), &mut plan)?,
         });

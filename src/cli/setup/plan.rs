@@ -45,9 +45,20 @@ impl Target {
 }
 
 impl Plan {
+    /// One more edit; of a file that is edited already it becomes a part.
     pub(super) fn add(&mut self, target: Target) {
-        if !target.is_unchanged() {
-            self.targets.push(target);
+        if target.is_unchanged() {
+            return;
+        }
+        let known = self.targets.iter_mut().find(|known| known.path == target.path && known.kind == target.kind);
+        match (known, target.changes) {
+            (Some(known), Value::Array(more)) => {
+                known.after = target.after;
+                if let Value::Array(changes) = &mut known.changes {
+                    changes.extend(more);
+                }
+            }
+            (_, changes) => self.targets.push(Target { changes, ..target }),
         }
     }
 

@@ -25,17 +25,25 @@ pub(super) fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Setup) -> Resu
         out.tell("there is nothing to undo");
     }
     while let Some(edit) = record.last().cloned() {
-        let now = setup::read(&edit.path).map_err(|why| claude::unreadable(&edit.path, &why))?;
-        let (then, how) = taken_back(&edit, now.as_deref())?;
-        if args.dry_run {
-            out.tell(&format!("would be {how}: {} (--dry-run)", edit.path.display()));
-            return Ok(());
+        if !one(out, &state, &mut record, &edit, args.dry_run)? {
+            break;
         }
-        put_back(&edit.path, now.as_deref(), then.as_deref()).map_err(|e| cannot_write(&edit.path, &e))?;
-        record.pop(&state).map_err(|e| cannot_write(&state.join("setup.json"), &e))?;
-        out.tell(&format!("{how}: {}", edit.path.display()));
     }
     Ok(())
+}
+
+/// Takes one edit back, or says what would be; whether it is done.
+fn one(out: &mut Output<'_>, state: &Path, record: &mut Record, edit: &Edit, dry_run: bool) -> Result<bool, Problem> {
+    let now = setup::read(&edit.path).map_err(|why| claude::unreadable(&edit.path, &why))?;
+    let (then, how) = taken_back(edit, now.as_deref())?;
+    if dry_run {
+        out.tell(&format!("would be {how}: {} (--dry-run)", edit.path.display()));
+        return Ok(false);
+    }
+    put_back(&edit.path, now.as_deref(), then.as_deref()).map_err(|e| cannot_write(&edit.path, &e))?;
+    record.pop(state).map_err(|e| cannot_write(&state.join("setup.json"), &e))?;
+    out.tell(&format!("{how}: {}", edit.path.display()));
+    Ok(true)
 }
 
 /// What the file is to hold again (`None`: it is to go), in words too.

@@ -27,9 +27,11 @@ impl Broker {
         }
     }
 
-    /// The sessions behind the profiles of a world.
+    /// The sessions behind the profiles of a world, and those that no profile names yet.
     pub(in crate::core::broker) fn sessions_of_world(&self, world: &Arc<World>) -> Vec<Chain> {
-        let mut sessions: Vec<Chain> = self.sources_in(world).filter_map(root).collect();
+        let lone = self.worlds.get(world).and_then(|state| state.config.as_ref()).map(|config| &config.sessions);
+        let lone = lone.into_iter().flatten().map(|s| Chain::root(Arc::clone(world), Link::SsoSession(s.clone())));
+        let mut sessions: Vec<Chain> = self.sources_in(world).filter_map(root).chain(lone).collect();
         sessions.sort_unstable();
         sessions.dedup();
         sessions

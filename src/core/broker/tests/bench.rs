@@ -76,7 +76,7 @@ pub(super) fn assumed(chain: Chain, name: &str) -> Chain {
 pub(super) fn config(profiles: impl IntoIterator<Item = (String, Chain)>) -> WorldConfig {
     let profiles =
         profiles.into_iter().map(|(name, c)| (name, Profile { source: Ok(c), region: None, ca_bundle: None }));
-    WorldConfig { profiles: profiles.collect(), findings: Vec::new() }
+    WorldConfig { profiles: profiles.collect(), findings: Vec::new(), sessions: Vec::new() }
 }
 
 pub(super) fn failure(class: FailureClass) -> Failure {
