@@ -58,6 +58,10 @@
 //!    ([`daemon::probe`]). A logout goes the other way ([`daemon::logout_flow`]): the token
 //!    file goes, the broker forgets, AWS ends the session.
 //!
+//! What tools need to come to all this is written by `agentctl setup` ([`cli::setup`]): pure merges of Claude Code's settings
+//! ([`core::claude_settings`]) and of the AWS config ([`core::aws_config_edit`]), shown before they are made, and undone to the
+//! byte. What is wrong is found by `agentctl doctor` ([`cli::doctor`]).
+//!
 //! ## Invariants
 //!
 //! 1. An expired credential is never handed out. A valid one is never withheld because a refresh failed.
@@ -79,7 +83,7 @@
 //! ## What it deliberately does not do
 //!
 //! It assumes no roles yet (the broker's chains are ready for it), keeps no credential on disk but the SSO token that the
-//! AWS tools share, writes no AWS config, has no switch that weakens TLS, and retries nothing below the broker, but for one
+//! AWS tools share, writes no settings of others but by `agentctl setup`, has no switch that weakens TLS, and retries nothing below the broker, but for one
 //! repeat of a CreateToken whose answer was lost.
 
 pub mod api;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::agent::Agent;
 use super::{ACCOUNT, ROLE, claude, clients, fake};
-use crate::support::fake_aws::{MODEL, Operation};
+use crate::support::fake_aws::{MODEL, Operation, Person};
 use crate::support::home::TestHome;
 use crate::support::process::run;
 
@@ -75,4 +75,22 @@ fn settings_of_the_wizard_and_of_other_tools_are_merged_without_loss() {
         agentctl(&home, &agent, "setup --undo").expect_success();
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
+}
+
+/// From no AWS config at all: a session and a profile by flags, a login, Claude Code's settings, and a turn.
+#[test]
+fn from_an_empty_home_to_claude_codes_first_answer() {
+    let (fake, home, agent) = fresh();
+    fs::write(home.aws_config(), "").unwrap();
+    fs::remove_file(home.token_file("corp")).unwrap();
+    fake.set_person(Person::Approves);
+    let sso = "--start-url https://corp.awsapps.com/start --sso-region eu-west-1";
+    let models = format!("--model {MODEL} --small-model {MODEL} --haiku-model {MODEL}");
+    let role = format!("--account {ACCOUNT} --role {ROLE} --profile dev --region eu-west-1");
+    let set_up = agentctl(&home, &agent, &format!("setup sso claude {sso} {role} {models} --yes"));
+    assert_eq!(set_up.code(), 10, "what is left is the login: {}", agent.said());
+    agentctl(&home, &agent, "login --device --no-browser --profile dev").expect_success();
+    assert_eq!(claude::one_turn(&home).expect_success().stdout.trim(), "pong");
+    agentctl(&home, &agent, "setup --undo").expect_success();
+    assert_eq!(fs::read_to_string(home.aws_config()).unwrap(), "");
 }
