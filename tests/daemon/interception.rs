@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use aws_credential_agent::platform::clock::Clock;
 
-use crate::agent::{AGENTD, Agent, LIMIT};
+use crate::agent::{Agent, LIMIT};
 use crate::behind::{Behind, check};
 use crate::support::clock::eventually;
 use crate::support::fake_aws::{Operation, Person};
-use crate::support::process::{Finished, Running, run};
+use crate::support::process::{Finished, run};
 
 const INTERCEPTED: i32 = 13;
 const LOGIN_PAUSED: i32 = 18;
@@ -125,6 +125,9 @@ fn trusted_it_is_only_told() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_root_that_the_system_gets_cures_it() {
+    use crate::agent::AGENTD;
+    use crate::support::process::Running;
+
     const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
     let behind = Behind::new();
     let copy = behind.agent.home.path().join("system.pem");

@@ -1,7 +1,6 @@
 //! The AWS config file: a profile with `credential_process` for the AWS CLI and SDKs; a session and a profile for who has
 //! none. Nothing that is there is changed.
 
-use super::choose;
 use super::plan::{Plan, Target};
 use super::program;
 use crate::api::v1::KnownProfile;
@@ -25,10 +24,9 @@ pub(super) fn plan(
     ctx: &Context<'_>,
     out: &mut Output<'_>,
     args: &Setup,
-    known: Option<&KnownProfile>,
+    profile: &KnownProfile,
     plan: &mut Plan,
-) -> Result<KnownProfile, Problem> {
-    let profile = known.map_or_else(|| choose::profile(ctx, out), |known| Ok(known.clone()))?;
+) -> Result<(), Problem> {
     let agentctl = program(ctx)?.to_string_lossy().into_owned();
     // botocore splits the command by itself, others use a shell: only plain words mean the same to all (CONTRACTS).
     let plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./@:+=,".contains(c));
@@ -43,7 +41,7 @@ pub(super) fn plan(
     let name = format!("{}{SUFFIX}", profile.name);
     add(ctx, plan, &[Section { name: SectionName::Profile(name.clone()), keys }])?;
     out.tell(&format!("for the AWS CLI and SDKs: AWS_PROFILE={name}"));
-    Ok(profile)
+    Ok(())
 }
 
 /// An `[sso-session]` that is to be there.

@@ -22,7 +22,7 @@ const WAIT: &str = "600";
 /// What Claude Code and we say of a login that runs at each start.
 const LOGIN: &str = "awsAuthRefresh";
 
-/// Adds what Claude Code needs to the plan; the profile is returned.
+/// Adds what Claude Code needs to the plan.
 ///
 /// # Errors
 /// As [`super::run`].
@@ -30,14 +30,13 @@ pub(super) fn plan(
     ctx: &Context<'_>,
     out: &mut Output<'_>,
     args: &Setup,
-    known: Option<&KnownProfile>,
+    profile: &KnownProfile,
     plan: &mut Plan,
-) -> Result<KnownProfile, Problem> {
+) -> Result<(), Problem> {
     let path = settings_file(ctx, args.scope)?;
-    let profile = known.map_or_else(|| choose::profile(ctx, out), |known| Ok(known.clone()))?;
     let before = Target::read(&path)?;
     let settings = claude_settings::read(before.as_deref().unwrap_or_default()).map_err(|e| of_file(&path, &e))?;
-    let region = choose::region(ctx, args, text(&settings, &["env", "AWS_REGION"]), &profile)?;
+    let region = choose::region(ctx, args, text(&settings, &["env", "AWS_REGION"]), profile)?;
     let agentctl = program(ctx)?;
     let mut wanted = vec![
         Wanted::set(&["awsCredentialExport"], hook(&agentctl, &profile.name)),
@@ -52,7 +51,7 @@ pub(super) fn plan(
     let edited = edited.map_err(|e| of_file(&path, &e))?;
     let changes = serde_json::to_value(&edited.changes).unwrap_or_default();
     plan.add(Target { kind: KIND, path, before, after: edited.bytes, changes });
-    Ok(profile)
+    Ok(())
 }
 
 /// What these edits are remembered as.

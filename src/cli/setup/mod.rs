@@ -51,11 +51,20 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Setup) -> Result<(), 
     let mut plan = Plan::default();
     let mut profile = None;
     for step in &steps {
-        profile = Some(match step {
-            SetupStep::Sso => sso::plan(ctx, out, args, &mut plan)?,
-            SetupStep::Claude => claude::plan(ctx, out, args, profile.as_ref(), &mut plan)?,
-            SetupStep::Aws => aws::plan(ctx, out, args, profile.as_ref(), &mut plan)?,
-        });
+        if *step == SetupStep::Sso {
+            profile = Some(sso::plan(ctx, out, args, &mut plan)?);
+            continue;
+        }
+        let chosen = match profile.take() {
+            Some(chosen) => chosen,
+            None => choose::profile(ctx, out)?,
+        };
+        match step {
+            SetupStep::Sso => {}
+            SetupStep::Claude => claude::plan(ctx, out, args, &chosen, &mut plan)?,
+            SetupStep::Aws => aws::plan(ctx, out, args, &chosen, &mut plan)?,
+        }
+        profile = Some(chosen);
     }
     if plan.is_empty() {
         out.tell("everything is set up already; nothing was changed");

@@ -176,6 +176,11 @@ corp        valid  in 7 h 12 min (17:14)  renew in 6 h 51 min (16:53)
 "
     );
     sloppy(&text, 80);
+    // The README's picture.
+    let readme = include_str!("../../../../README.md");
+    for line in text.lines().skip(2).filter(|line| !line.is_empty()) {
+        assert!(readme.contains(&format!("\n    {line}\n")), "not in the README: {line}");
+    }
 }
 
 #[test]

@@ -54,7 +54,10 @@ impl Broker {
     /// A login came to nothing.
     pub(super) fn strike(&mut self, chain: &Chain, strike: Strike, why: &Failure, now: Moment) {
         let strike = if why.rejected_chain || self.is_rejected(chain) { Strike::Rejected } else { strike };
-        self.account(chain).history.breaker().strike(strike, why, now.fraction(BREAKER_SALT), now.wall);
+        let account = self.account(chain);
+        // What was seen before it counts no longer.
+        account.probe = if account.probe == Probe::Passed { Probe::None } else { account.probe };
+        account.history.breaker().strike(strike, why, now.fraction(BREAKER_SALT), now.wall);
     }
 
     /// Whether the certificates on the way are not trusted here, by the last word of anything that lives on the session.

@@ -103,6 +103,15 @@ fn a_token_that_comes_while_somebody_looks_is_enough() {
     let fetch = b.role_fetch("dev");
     b.give(&fetch, minutes(60));
     assert_eq!((b.state(id), b.logins.len()), (LoginState::Done, 0));
+    // The look was of no use, and is too old for the next pause.
+    b.step(Event::SignedOut { world: Arc::clone(&b.home), session: bench::corp(), at: b.now.wall });
+    b.file_changed(TokenFile::Absent);
+    b.advance(minutes(90));
+    b.hook();
+    b.ends(Ending::Failed(bench::failure(FailureClass::Intercepted).of_rejected_chain()));
+    b.advance(minutes(180));
+    b.hook();
+    assert_eq!((b.probes.len(), b.logins.len()), (1, 0), "somebody looks again");
 }
 
 #[test]
