@@ -3,7 +3,6 @@
 use aws_sdk_bedrock::types::{InferenceProfileStatus, InferenceProfileSummary, InferenceProfileType};
 
 use super::endpoints::Service;
-use super::trace::Trace;
 use super::{Aws, Prepared};
 use crate::core::bedrock::{InferenceProfile, ProfileKind};
 use crate::core::classify::{Evidence, Operation, Signal};
@@ -68,9 +67,7 @@ impl Aws {
         };
         let target = self.shared.endpoints.regional(Service::Bedrock, region).map_err(refuse)?;
         let http = self.shared.http.route(&target).map_err(refuse)?;
-        let closer = std::sync::Arc::clone(&self.shared.closer);
-        let trace = Trace::new(&[&keys.secret_access_key, &keys.session_token]);
-        Ok(Prepared { operation, target, http, closer, trace })
+        self.prepared(operation, target, http, &[&keys.secret_access_key, &keys.session_token])
     }
 }
 

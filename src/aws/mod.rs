@@ -135,8 +135,19 @@ impl Aws {
         };
         let target = self.shared.endpoints.resolve(service, session).map_err(|u| refuse(host, u))?;
         let http = self.shared.http.route(&target).map_err(|u| refuse(target.host.clone(), u))?;
+        self.prepared(operation, target, http, secrets)
+    }
+
+    /// The call, unless it would only send once more what a proxy has refused.
+    fn prepared(
+        &self,
+        operation: Operation,
+        target: Target,
+        http: http::Routed,
+        secrets: &[&Secret],
+    ) -> Result<Prepared, Box<Evidence>> {
         let closer = Arc::clone(&self.shared.closer);
-        if http.has_credentials && closer.is_refused() {
+        if closer.would_be_refused(&target) {
             // Until the settings change, or long after: each more may lock the account.
             return Err(Box::new(Evidence { operation, host: target.host, signal: probe::refused_before() }));
         }

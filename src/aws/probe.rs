@@ -116,9 +116,9 @@ impl Closer {
         Arc::new(Self { prober, seen, inspected, looked_at })
     }
 
-    /// Whether the proxy has refused user and password.
-    pub(super) fn is_refused(&self) -> bool {
-        self.prober.is_refused()
+    /// Whether the proxy on the way there has refused user and password, which are not to be sent again.
+    pub(super) fn would_be_refused(&self, at: &Target) -> bool {
+        self.prober.is_refused() && self.prober.would_be_refused(&target(Service::Portal, at))
     }
 
     /// Whether it is time to look although nothing failed; said once.

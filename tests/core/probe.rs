@@ -121,6 +121,18 @@ fn a_password_that_the_proxy_refuses_is_sent_once() {
 }
 
 #[test]
+fn what_no_proxy_leads_to_is_not_kept_back() {
+    let bed = Bed::new();
+    let aws = bed.aws("user:bad@", true);
+    let targets = aws.probe_targets(&SsoSession::nobodys("eu-west-1"), "eu-west-1").unwrap();
+    assert!(!aws.prober().would_be_refused(&targets[0]), "nobody has refused them yet");
+    aws.prober().refused();
+    assert!(aws.prober().would_be_refused(&targets[0]));
+    let here = aws_credential_agent::net::probe::Target { loopback: true, ..targets[0].clone() };
+    assert!(!aws.prober().would_be_refused(&here), "no proxy leads there");
+}
+
+#[test]
 fn who_says_nothing_is_left_in_time() {
     let silences = [Stage::Accept, Stage::Connect, Stage::Handshake, Stage::Request].map(Behaviour::BlackHole);
     std::thread::scope(|scope| {

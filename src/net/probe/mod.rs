@@ -144,6 +144,26 @@ impl Prober {
         }
     }
 
+    /// Whether a call to it would send them to the proxy once more.
+    #[must_use]
+    pub fn would_be_refused(&self, target: &Target) -> bool {
+        self.is_refused() && matches!(self.way(target), Ok(Some((intercept, _))) if intercept.basic_auth().is_some())
+    }
+
+    /// The proxy that leads to a target, if there is one, and its name for people.
+    fn way(&self, target: &Target) -> Result<Option<(Intercept, String)>, Signal> {
+        let (url, shown, no_proxy) = match self.proxy.route(target.https, target.loopback) {
+            Route::Direct => return Ok(None),
+            Route::Unusable { detail, fix } => return Err(Signal::Unusable { detail, fix }),
+            Route::Proxy { url, shown, no_proxy } => (url, shown, no_proxy),
+        };
+        // The matcher of the HTTP client under the SDK, so that both take the same way.
+        let matcher = Matcher::builder().all(url.expose()).no(no_proxy).build();
+        let scheme = if target.https { "https" } else { "http" };
+        let uri = format!("{scheme}://{}:{}/", target.host, target.port).parse::<Uri>();
+        Ok(uri.ok().and_then(|uri| matcher.intercept(&uri)).map(|intercept| (intercept, shown)))
+    }
+
     fn has_credentials(&self) -> bool {
         matches!(self.proxy.route(true, false), Route::Proxy { url, .. } if url.expose().contains('@'))
     }
@@ -218,18 +238,9 @@ impl<'a> Look<'a> {
 
     /// The proxy that leads there, if there is one.
     fn way(&mut self) -> Result<Option<Intercept>, Signal> {
-        let (url, shown, no_proxy) = match self.prober.proxy.route(self.target.https, self.target.loopback) {
-            Route::Direct => return Ok(None),
-            Route::Unusable { detail, fix } => return Err(Signal::Unusable { detail, fix }),
-            Route::Proxy { url, shown, no_proxy } => (url, shown, no_proxy),
-        };
-        // The matcher of the HTTP client under the SDK, so that both take the same way.
-        let matcher = Matcher::builder().all(url.expose()).no(no_proxy).build();
-        let scheme = if self.target.https { "https" } else { "http" };
-        let uri = format!("{scheme}://{}:{}/", self.target.host, self.target.port).parse::<Uri>();
-        let intercept = uri.ok().and_then(|uri| matcher.intercept(&uri));
-        self.host.proxy = intercept.is_some().then_some(shown);
-        Ok(intercept)
+        let way = self.prober.way(self.target)?;
+        self.host.proxy = way.as_ref().map(|(_, shown)| shown.clone());
+        Ok(way.map(|(intercept, _)| intercept))
     }
 
     fn through(&mut self, intercept: &Intercept) -> Result<Stream, Signal> {
