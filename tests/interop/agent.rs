@@ -32,15 +32,28 @@ impl Agent {
     #[track_caller]
     pub(super) fn start(home: &mut TestHome) -> Self {
         home.set("AGENTCTL_NO_AUTOSTART", "1");
+        let daemon = Self::serving(home);
+        let mut agent = Self::absent(home);
+        agent.daemon = Some(daemon);
+        agent
+    }
+
+    /// Ends the daemon and starts another one, in the home as it is now.
+    #[track_caller]
+    pub(super) fn restart(&mut self, home: &TestHome) {
+        self.daemon = None;
+        self.daemon = Some(Self::serving(home));
+    }
+
+    #[track_caller]
+    fn serving(home: &TestHome) -> Running {
         let mut daemon = Running::start(home.command(env!("CARGO_BIN_EXE_agentd")));
         let socket = home.state_dir().join("agent.sock");
         eventually("agentd accepts connections", Duration::from_secs(10), || {
             assert!(daemon.is_running(), "agentd ended: {}", daemon.stderr());
             UnixStream::connect(&socket).ok()
         });
-        let mut agent = Self::absent(home);
-        agent.daemon = Some(daemon);
-        agent
+        daemon
     }
 
     /// No daemon runs: the first client starts it.

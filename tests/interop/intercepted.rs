@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aws_credential_agent::platform::clock::Clock;
+
 use super::agent::Agent;
 use super::{ACCOUNT, ROLE, clients, fake};
 use crate::support::clock::eventually;
@@ -68,6 +70,21 @@ impl BehindMitmproxy {
         run(command, clients::LIMIT)
     }
 
+    /// The CA is made known; the next demands find a working login, without a reset, and the pause is over.
+    fn is_cured(&self, way: &str, cure: impl FnOnce(&Self)) {
+        self.fake.set_person(Person::Approves);
+        let began = Clock.tick();
+        cure(self);
+        eventually("the CA is used", Duration::from_secs(10), || {
+            self.agentctl("login --device --profile dev-sso").status.success().then_some(())
+        });
+        println!("{way}: signed in {:?} after the cure", Clock.tick().since(began));
+        assert!(self.agentctl("credential-process --profile dev-sso").expect_success().stdout.contains("AccessKeyId"));
+        assert!(!self.agentctl("status").expect_success().stdout.contains("paused"));
+        assert_eq!(self.openings(), 1);
+        self.agent.assert_no_secret_leaked(&self.fake, &self.home);
+    }
+
     fn openings(&self) -> usize {
         fs::read_to_string(self.home.path().join("opened")).unwrap_or_default().lines().count()
     }
@@ -81,19 +98,38 @@ fn mitmproxy_that_is_not_trusted_is_named_opens_nothing_and_is_cured_by_its_ca()
     let named = "oidc.eu-west-1.amazonaws.com presents a certificate by 'mitmproxy', which is not trusted here; set \
                  AWS_CA_BUNDLE";
     assert!(b.agent.said().contains(named), "{}", b.agent.said());
-    for _ in 0..100 {
+    let refusals = (0..100).map(|_| {
+        let began = Clock.tick();
         assert_eq!(b.agentctl("login --device --profile dev-sso").code(), LOGIN_PAUSED, "{}", b.agent.said());
-    }
-    assert_eq!((b.openings(), b.fake.calls().len()), (0, 0));
-    let ca_bundle = format!("[profile cured]\nca_bundle = {}\n", b.authority.display());
-    b.home.append_config(&ca_bundle);
-    b.fake.set_person(Person::Approves);
-    eventually("the CA is used", Duration::from_secs(10), || {
-        b.agentctl("login --device --profile dev-sso").status.success().then_some(())
+        Clock.tick().since(began)
     });
-    assert!(b.agentctl("credential-process --profile dev-sso").expect_success().stdout.contains("AccessKeyId"));
-    assert_eq!(b.openings(), 1);
-    b.agent.assert_no_secret_leaked(&b.fake, &b.home);
+    println!("the slowest of 100 refusals took {:?}, with a shell each", refusals.max().unwrap_or_default());
+    assert_eq!((b.openings(), b.fake.calls().len()), (0, 0));
+    b.is_cured("ca_bundle of the AWS config", |b| {
+        b.home.append_config(&format!("[profile cured]\nca_bundle = {}\n", b.authority.display()));
+    });
+}
+
+#[test]
+fn mitmproxys_ca_cures_it_by_our_config_and_by_the_variable_at_a_restart() {
+    for (way, at_restart) in [("ca_bundle of config.toml", false), ("AWS_CA_BUNDLE at a restart", true)] {
+        let mut b = BehindMitmproxy::new(false);
+        fs::remove_file(b.home.token_file("corp")).unwrap();
+        assert_eq!(b.agentctl("login --device --profile dev-sso").code(), INTERCEPTED, "{}", b.agent.said());
+        assert_eq!(b.agentctl("login --device --profile dev-sso").code(), LOGIN_PAUSED, "{}", b.agent.said());
+        if at_restart {
+            let authority = b.authority.clone();
+            b.home.set("AWS_CA_BUNDLE", authority);
+            b.agent.restart(&b.home);
+            b.is_cured(way, |_| {});
+        } else {
+            b.is_cured(way, |b| {
+                let folder = b.home.path().join(".config/agentctl");
+                fs::create_dir_all(&folder).unwrap();
+                fs::write(folder.join("config.toml"), format!("ca_bundle = {:?}\n", b.authority)).unwrap();
+            });
+        }
+    }
 }
 
 #[test]

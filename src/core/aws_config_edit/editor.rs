@@ -110,8 +110,28 @@ impl Editor {
                 _ => return Ok(()),
             },
         };
-        self.commit(splice, &change.section, change.what.clone());
+        if self.keeps_the_rest(&config, section.header, &change.what, &splice) {
+            self.commit(splice, &change.section, change.what.clone());
+        }
         Ok(())
+    }
+
+    /// Whether a splice leaves every other key its meaning: with a header gone, an indented one below it would become a
+    /// part of the value above.
+    fn keeps_the_rest(&self, config: &Config<'_>, header: &str, what: &What, (range, with): &Splice) -> bool {
+        let ours = match what {
+            What::Created { .. } => None,
+            What::Added { key, .. } | What::Replaced { key, .. } => Some(key.to_lowercase()),
+        };
+        let others = |config: &Config<'_>| -> Vec<(String, String, String)> {
+            let is_ours = |section: &str, key: &str| section == header && Some(key.to_lowercase()) == ours;
+            let all = config.sections.iter().flat_map(|s| s.entries.iter().map(|e| (s.header, e)));
+            let others = all.filter(|(section, entry)| !is_ours(section, entry.key));
+            others.map(|(section, entry)| (section.to_owned(), entry.key.to_owned(), entry.value.clone())).collect()
+        };
+        let mut text = self.text.clone();
+        text.replace_range(range.clone(), with);
+        Config::parse(&text).is_ok_and(|after| others(&after) == others(config))
     }
 
     /// The splice that takes a range away, with what was put before it. The end of the line before goes only if nothing

@@ -374,6 +374,16 @@ fn holds_for(original: &str, wanted: &[Section]) -> Result<bool, TestCaseError> 
     Ok(true)
 }
 
+#[test]
+fn a_header_stays_whose_end_would_join_what_is_around_it() {
+    let first = edited("", &[SectionName::SsoSession("corp".into())].map(|name| Section { name, keys: Vec::new() }));
+    let other = "[default]\nk = v\n[sso-session corp]\n [profile b]\n";
+    let back = remove(other.as_bytes(), &first.changes).unwrap();
+    assert_eq!(text(&back), other, "without it the indented header would belong to k");
+    let other = "[default]\nk = v\n[sso-session corp]\n[profile b]\n";
+    assert_eq!(text(&remove(other.as_bytes(), &first.changes).unwrap()), "[default]\nk = v\n[profile b]\n");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
 
