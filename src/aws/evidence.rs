@@ -13,6 +13,7 @@ use super::http::SdkError;
 use super::trace::Seen;
 use crate::core::classify::{ProxyAnswer, Signal};
 use crate::net::certificate::fault as certificate_fault;
+use crate::net::probe::is_unreachable;
 
 /// What the failure of a call showed. `proxy` is the proxy in use, for people.
 pub(super) fn signal<E>(error: &SdkError<E>, seen: &Seen, proxy: Option<&str>) -> Signal {
@@ -98,20 +99,6 @@ fn words(chain: &[&(dyn Error + 'static)], proxy: Option<&str>) -> String {
         Some(proxy) => format!("the proxy {proxy}: {text}"),
         None => text,
     }
-}
-
-const fn is_unreachable(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind as K;
-    matches!(
-        kind,
-        K::ConnectionRefused
-            | K::HostUnreachable
-            | K::NetworkUnreachable
-            | K::NetworkDown
-            | K::AddrNotAvailable
-            | K::PermissionDenied
-            | K::NotFound
-    )
 }
 
 /// A failed name lookup has no kind of its own in the standard library; hyper names the step.

@@ -34,6 +34,7 @@ use crate::platform::clock::{Clock, Deadline};
 
 pub use self::exchange::Request;
 pub use self::tls::{Roots, Seen};
+pub(crate) use self::wire::is_unreachable;
 
 /// A host to look at.
 #[derive(Clone, Debug)]
@@ -277,11 +278,14 @@ impl<'a> Look<'a> {
         Ok(Box::new(wire.map_err(|e| self.of_proxy(wire::signal(&e, true)))?))
     }
 
-    /// Who is not reached is the proxy, where there is one.
+    /// Whom we did not get to, or who broke off, is the proxy, where there is one.
     fn of_proxy(&self, signal: Signal) -> Signal {
         match (signal, &self.host.proxy) {
             (Signal::Unreachable { detail }, Some(proxy)) => {
                 Signal::Unreachable { detail: format!("the proxy {proxy}: {detail}") }
+            }
+            (Signal::Broken { sent, detail }, Some(proxy)) => {
+                Signal::Broken { sent, detail: format!("the proxy {proxy}: {detail}") }
             }
             (signal, _) => signal,
         }

@@ -65,9 +65,25 @@ pub(super) fn signal(error: &io::Error, connecting: bool) -> Signal {
     match error.kind() {
         // A socket's own timeout is told in either way.
         K::TimedOut | K::WouldBlock => Signal::TimedOut { sent: false },
-        _ if connecting => Signal::Unreachable { detail: words(error) },
+        kind if connecting && is_unreachable(kind) => Signal::Unreachable { detail: words(error) },
         _ => Signal::Broken { sent: false, detail: words(error) },
     }
+}
+
+/// Whether nobody is there. Who accepts and at once resets is there: depending on the moment, the operating system tells
+/// of that while the connection is made or with the first read.
+pub(crate) const fn is_unreachable(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind as K;
+    matches!(
+        kind,
+        K::ConnectionRefused
+            | K::HostUnreachable
+            | K::NetworkUnreachable
+            | K::NetworkDown
+            | K::AddrNotAvailable
+            | K::PermissionDenied
+            | K::NotFound
+    )
 }
 
 /// The error in its own words, without the operating system's number.
@@ -100,5 +116,18 @@ pub(super) fn read_head(stream: &mut Stream, who: &str, bytes: &mut Vec<u8>) -> 
             Ok(n) => bytes.extend_from_slice(&buffer[..n]),
             Err(e) => return Err(signal(&e, false)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_resets_while_the_connection_is_made_is_there() {
+        let told = |kind: io::ErrorKind| signal(&kind.into(), true);
+        assert!(matches!(told(io::ErrorKind::ConnectionReset), Signal::Broken { .. }));
+        assert!(matches!(told(io::ErrorKind::ConnectionRefused), Signal::Unreachable { .. }));
+        assert!(matches!(told(io::ErrorKind::TimedOut), Signal::TimedOut { .. }));
     }
 }
