@@ -8,9 +8,10 @@ use crate::core::bedrock::{InferenceProfile, ProfileKind};
 use crate::core::classify::{Evidence, Operation, Signal};
 use crate::core::credential::RoleCredentials;
 
-/// Of one page; the most that the API gives.
-const PAGE: i32 = 1000;
-/// More pages than this are no list for a person.
+/// Of one page. The API gives up to 1000, but an entry with its description and the ARNs of its models takes one or two
+/// KiB, and no answer is read beyond [`MAX_BODY`](crate::net::answer::MAX_BODY).
+const PAGE: i32 = 100;
+/// More pages than this are no list for a person; what comes behind them is left out.
 const MOST_PAGES: usize = 20;
 
 impl Aws {

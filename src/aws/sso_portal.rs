@@ -9,9 +9,10 @@ use crate::core::secret::Secret;
 use crate::core::source::SsoSession;
 use crate::core::time::Timestamp;
 
-/// The most that the portal gives on one page.
-const PAGE: i32 = 1000;
-/// More pages than this are no list for a person.
+/// The most that the portal gives on one page; it refuses to be asked for more (ListAccounts, ListAccountRoles:
+/// "maxResults: minimum value of 1, maximum value of 100").
+const PAGE: i32 = 100;
+/// More pages than this are no list for a person; what comes behind them is left out.
 const MOST_PAGES: usize = 50;
 
 impl Aws {

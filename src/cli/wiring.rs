@@ -87,17 +87,44 @@ impl Agent for Socket {
         body: &[u8],
         within: Duration,
     ) -> Result<Reply, AgentError> {
-        // Only the snapshot, the audit log and a list of models may be long.
-        let long =
-            ["/v1/status", "/v1/audit"].iter().any(|route| target.starts_with(route)) || target.contains("/models?");
-        let longest = if long { v1::MAX_STATUS } else { v1::MAX_BODY };
-        let client = self.0.clone().with_max_body(longest);
+        let client = self.0.clone().with_max_body(longest_answer(target));
         match client.request(method, target, headers, body, within) {
             Ok(response) => Ok(Reply { status: response.status, agent: response.agent, body: response.body }),
             Err(ClientError::Absent) => Err(AgentError::Absent),
             Err(ClientError::TimedOut) => Err(AgentError::TimedOut),
             Err(ClientError::Refused { why }) => Err(AgentError::Refused(why)),
             Err(ClientError::Protocol { what }) => Err(AgentError::Protocol(what)),
+        }
+    }
+}
+
+/// How much of an answer is read: only the snapshot, the audit log, and lists of what there is to choose from may be long.
+fn longest_answer(target: &str) -> usize {
+    let route = target.split('?').next().unwrap_or_default();
+    let long = ["/v1/status", "/v1/audit"].contains(&route)
+        || ["/models", "/accounts", "/roles"].iter().any(|list| route.ends_with(list));
+    if long { v1::MAX_STATUS } else { v1::MAX_BODY }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_may_be_long() {
+        for long in [
+            "/v1/status",
+            "/v1/status?after=1",
+            "/v1/audit?limit=5",
+            "/v1/profiles/dev/models?wait=1",
+            "/v1/profiles/dev/models",
+            "/v1/sessions/corp/accounts",
+            "/v1/sessions/corp/roles?account=111122223333",
+        ] {
+            assert_eq!(longest_answer(long), v1::MAX_STATUS, "{long}");
+        }
+        for short in ["/v1/profiles/models/credentials?wait=1", "/v1/health", "/v1/logins/1?after=/models"] {
+            assert_eq!(longest_answer(short), v1::MAX_BODY, "{short}");
         }
     }
 }

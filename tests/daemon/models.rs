@@ -50,7 +50,7 @@ fn three_hundred_are_listed_page_by_page() {
     let document: Value = serde_json::from_str(&models(&agent, &["--json"]).expect_success().stdout).unwrap();
     assert_eq!(document["models"].as_array().unwrap().len(), 300);
     assert_eq!(document["models"][299]["id"], "eu.anthropic.claude-299");
-    assert_eq!(agent.fake.count(Operation::ListInferenceProfiles), 7, "six pages, and one of the account's own");
+    assert_eq!(agent.fake.count(Operation::ListInferenceProfiles), 4, "three pages, and one of the account's own");
 }
 
 #[test]

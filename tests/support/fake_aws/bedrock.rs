@@ -47,20 +47,26 @@ pub struct Offered {
     pub model: &'static str,
 }
 
-/// Fifty to a page.
+/// As many to a page as are asked for (1 to 1000), each as long as the real ones are.
 fn listed(offered: &[Offered], request: &Request) -> Answer {
-    const PAGE: usize = 50;
+    let most = request.query("maxResults").map_or(Ok(100), |most| most.parse::<usize>());
+    let Some(most) = most.ok().filter(|most| (1..=1000).contains(most)) else {
+        let said = json!({ "message": "maxResults must be between 1 and 1000" });
+        return super::aws_json_error(400, "ValidationException", &said);
+    };
     let region = sigv4::region(request).unwrap_or_default();
     let kind = request.query("type");
     let here: Vec<_> = (offered.iter())
         .filter(|o| o.region == region && kind.as_deref().is_none_or(|kind| kind == o.kind))
         .map(|o| {
             let path = if o.kind == "APPLICATION" { "application-inference-profile" } else { "inference-profile" };
+            let behind = |region| json!({ "modelArn": format!("arn:aws:bedrock:{region}::foundation-model/{}", o.model) });
             json!({
                 "inferenceProfileArn": format!("arn:aws:bedrock:{region}:111122223333:{path}/{}", o.id),
                 "inferenceProfileId": o.id,
                 "inferenceProfileName": format!("about {}", o.id),
-                "models": [{ "modelArn": format!("arn:aws:bedrock:{region}::foundation-model/{}", o.model) }],
+                "description": format!("Routes requests to {}. {}", o.model, "It says more about itself. ".repeat(16)),
+                "models": [behind(region.as_str()), behind("eu-central-1"), behind("eu-north-1"), behind("eu-west-3")],
                 "status": "ACTIVE",
                 "type": o.kind,
                 "createdAt": "2025-01-01T00:00:00Z",
@@ -69,8 +75,8 @@ fn listed(offered: &[Offered], request: &Request) -> Answer {
         })
         .collect();
     let from: usize = request.query("nextToken").and_then(|token| token.parse().ok()).unwrap_or(0);
-    let page: Vec<_> = here.iter().skip(from).take(PAGE).collect();
-    let next = (from + PAGE < here.len()).then(|| (from + PAGE).to_string());
+    let page: Vec<_> = here.iter().skip(from).take(most).collect();
+    let next = (from + most < here.len()).then(|| (from + most).to_string());
     Answer::json(200, &json!({ "inferenceProfileSummaries": page, "nextToken": next }))
 }
 

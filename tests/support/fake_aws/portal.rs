@@ -3,7 +3,7 @@
 //! Wire format: AWS "IAM Identity Center Portal API Reference". The access token travels in
 //! `x-amz-sso_bearer_token`; an account or role that the user has not been given is 403, not 404.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::calls::Call;
 use super::state::{SessionId, State};
@@ -40,12 +40,10 @@ pub(super) fn accounts(state: &State, request: &Request, call: &mut Call) -> Ans
         Ok(session) => session,
         Err(refusal) => return *refusal,
     };
-    let accounts: Vec<_> = state.sessions[session.0]
-        .accounts
-        .keys()
-        .map(|id| json!({ "accountId": id, "accountName": format!("account {id}"), "emailAddress": "a@example.com" }))
-        .collect();
-    Answer::json(200, &json!({ "accountList": accounts, "nextToken": null }))
+    let accounts = state.sessions[session.0].accounts.keys();
+    let account =
+        |id| json!({ "accountId": id, "accountName": format!("account {id}"), "emailAddress": "a@example.com" });
+    page(request, "accountList", accounts.map(account).collect())
 }
 
 /// `GET /assignment/roles?account_id=..`.
@@ -60,8 +58,18 @@ pub(super) fn roles(state: &State, request: &Request, call: &mut Call) -> Answer
     else {
         return error(403, "ForbiddenException", "No access");
     };
-    let roles: Vec<_> = roles.iter().map(|role| json!({ "roleName": role, "accountId": account })).collect();
-    Answer::json(200, &json!({ "roleList": roles, "nextToken": null }))
+    page(request, "roleList", roles.iter().map(|role| json!({ "roleName": role, "accountId": account })).collect())
+}
+
+/// The page that `max_result` and `next_token` ask for; the API takes 1 to 100.
+fn page(request: &Request, name: &str, all: Vec<Value>) -> Answer {
+    let most = request.query("max_result").map_or(Ok(100), |most| most.parse::<usize>());
+    let Some(most) = most.ok().filter(|most| (1..=100).contains(most)) else {
+        return error(400, "InvalidRequestException", "max_result must be between 1 and 100");
+    };
+    let from: usize = request.query("next_token").and_then(|token| token.parse().ok()).unwrap_or(0);
+    let next = (from + most < all.len()).then(|| (from + most).to_string());
+    Answer::json(200, &json!({ name: all.into_iter().skip(from).take(most).collect::<Vec<_>>(), "nextToken": next }))
 }
 
 /// `POST /logout`: ends the whole session, its refresh tokens too. Role credentials live on.
