@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::{Failure, FailureClass};
 
+mod bedrock;
+
 /// The AWS call that the evidence is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -239,8 +241,14 @@ impl Evidence {
             ),
             Signal::ProxyRefused(answer) => Verdict::Failed { failure: answer.failure(host), retry_after: None },
             Signal::Unreachable { detail } => {
-                let proxy = detail.starts_with("the proxy ");
-                let fix = if proxy { "start that proxy, or correct or unset HTTPS_PROXY" } else { "check the network" };
+                let fix = match self.operation {
+                    _ if detail.starts_with("the proxy ") => "start that proxy, or correct or unset HTTPS_PROXY",
+                    // Where Bedrock is not there is no host of its name.
+                    Operation::ListInferenceProfiles => {
+                        "check the network, and whether Bedrock is offered in this region"
+                    }
+                    _ => "check the network",
+                };
                 failed(FailureClass::Offline, format!("cannot reach {host}: {detail}"), fix)
             }
             Signal::TimedOut { .. } => {
@@ -301,6 +309,11 @@ impl Evidence {
         let failed = |class, message: String, fix: &str| {
             Some(Verdict::Failed { failure: Failure::new(class, message, fix), retry_after: answer.retry_after })
         };
+        if self.operation == Operation::ListInferenceProfiles
+            && let Some(failure) = bedrock::failure(answer, &self.host)
+        {
+            return Some(Verdict::Failed { failure, retry_after: answer.retry_after });
+        }
         let code = answer.code.as_deref().unwrap_or_default();
         let said = said(answer);
         match (self.operation, code, answer.status) {
@@ -355,13 +368,6 @@ impl Evidence {
                 C::AccessDenied,
                 format!("AWS denies the list of accounts or roles{said}"),
                 "ask who runs Identity Center",
-            ),
-            (Operation::ListInferenceProfiles, "AccessDeniedException", _)
-            | (Operation::ListInferenceProfiles, _, 403) => failed(
-                C::AccessDenied,
-                format!("AWS denies the list of inference profiles{said}"),
-                "have the role allowed bedrock:ListInferenceProfiles, bedrock:InvokeModel and \
-                 bedrock:InvokeModelWithResponseStream",
             ),
             (Operation::RegisterClient | Operation::StartDeviceAuthorization, "InvalidRequestException", _) => failed(
                 C::Misconfigured,
