@@ -20,6 +20,10 @@ mod bad_input;
 #[path = "daemon/behind.rs"]
 mod behind;
 #[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/choices.rs"]
+mod choices;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 #[path = "daemon/clock_steps.rs"]
 mod clock_steps;

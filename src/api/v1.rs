@@ -12,7 +12,8 @@
 //! | `POST /v1/profiles/{p}/logout`, `POST /v1/sessions/{s}/logout` | ends a session here and at AWS | [`LogoutDocument`] |
 //! | `POST /v1/logout` | ends every session that the world's files name | [`LogoutDocument`] |
 //! | `POST /v1/profiles/{p}/reset`, `POST /v1/sessions/{s}/reset` | logins that are paused may be tried again | `{}` |
-//! | `GET /v1/profiles/{p}/models?region=R` | what Bedrock offers the profile's account: [`ModelsQuery`] | [`ModelsDocument`], or `202` [`InFlight`] |
+//! | `GET /v1/profiles/{p}/identity` | who the profile is, as far as the agent knows; fetches nothing | [`IdentityDocument`] |
+//! | `GET /v1/profiles/{p}/models[?region=R]` | what Bedrock offers the profile's account: [`ModelsQuery`] | [`ModelsDocument`], or `202` [`InFlight`] |
 //! | `GET /v1/sessions/{s}/accounts`, `GET /v1/sessions/{s}/roles?account=ID` | what the session opens | [`AccountsDocument`], [`RolesDocument`] |
 //! | `POST /v1/probe` | looks at the way to AWS as the agent takes it: [`ProbeRequest`] | [`Probe`](crate::core::probe::Probe) |
 //! | `GET /v1/audit[?since=TIME&profile=P&limit=N]` | who was given what: [`AuditQuery`] | [`AuditDocument`] |
@@ -31,7 +32,10 @@
 //! curl --unix-socket "$SOCKET" -d '{"flow":"device","terminal":true}' http://agent/v1/profiles/dev/login
 //! curl --unix-socket "$SOCKET" 'http://agent/v1/logins/1?after=2'
 //! curl --unix-socket "$SOCKET" -d '{"profile":"dev"}' http://agent/v1/probe
+//! curl --unix-socket "$SOCKET" http://agent/v1/profiles/dev/identity
 //! curl --unix-socket "$SOCKET" 'http://agent/v1/profiles/dev/models?region=eu-west-1'
+//! curl --unix-socket "$SOCKET" http://agent/v1/sessions/corp/accounts
+//! curl --unix-socket "$SOCKET" 'http://agent/v1/sessions/corp/roles?account=111122223333'
 //! curl --unix-socket "$SOCKET" -X POST http://agent/v1/sessions/corp/logout
 //! curl --unix-socket "$SOCKET" -X POST http://agent/v1/logout
 //! curl --unix-socket "$SOCKET" -X POST http://agent/v1/sessions/corp/reset
@@ -43,18 +47,18 @@
 //! ```
 
 mod audit;
+mod choices;
 mod login;
 mod logout;
 
 pub use audit::{AUDIT_SCHEMA, AuditDocument, AuditQuery, DEFAULT_AUDIT_LIMIT, MAX_AUDIT_LIMIT};
+pub use choices::{AccountsDocument, IdentityDocument, ModelsDocument, ModelsQuery, RolesDocument, RolesQuery};
 pub use login::{LoginDocument, LoginQuery, LoginRequest};
 pub use logout::{LogoutDocument, SignedOutSession};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use crate::core::bedrock::InferenceProfile;
-use crate::core::credential::SsoAccount;
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::status::{Setting, Status};
 use crate::core::time::Timestamp;
@@ -73,7 +77,8 @@ pub const SERVER: &str = concat!("agentd/", env!("CARGO_PKG_VERSION"));
 pub const MAX_HEAD: usize = 16 * 1024;
 /// Longest body of a request or an error, bytes.
 pub const MAX_BODY: usize = 64 * 1024;
-/// Longest status document that a client reads, bytes (1,000 profiles with their reasons); the audit log's too.
+/// Longest status document that a client reads, bytes (1,000 profiles with their reasons); the audit log's and those of
+/// lists too.
 pub const MAX_STATUS: usize = 8 * 1024 * 1024;
 /// How long the agent holds a request for credentials before it answers `202`, milliseconds.
 pub const MAX_WAIT_MS: u64 = 1500;
@@ -213,45 +218,6 @@ pub struct ProbeRequest {
     pub region: Option<String>,
     /// Milliseconds that it may take, at most 5000.
     pub timeout_ms: Option<u64>,
-}
-
-/// The query of `GET /v1/profiles/{p}/models`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct ModelsQuery {
-    /// The region of Bedrock.
-    pub region: String,
-    /// Milliseconds that the request may be held, at most [`MAX_WAIT_MS`].
-    pub wait: Option<u64>,
-}
-
-/// What Bedrock offers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelsDocument {
-    /// The region.
-    pub region: String,
-    /// Its inference profiles, those of Claude first.
-    pub models: Vec<InferenceProfile>,
-}
-
-/// The accounts that a session opens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AccountsDocument {
-    /// By id.
-    pub accounts: Vec<SsoAccount>,
-}
-
-/// The query of `GET /v1/sessions/{s}/roles`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct RolesQuery {
-    /// The account.
-    pub account: String,
-}
-
-/// The roles that a session opens in an account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RolesDocument {
-    /// By name.
-    pub roles: Vec<String>,
 }
 
 /// The document of `agentd profiles`.

@@ -1,6 +1,6 @@
 //! Bedrock's control plane, asked with a role's keys: ListInferenceProfiles.
 
-use aws_sdk_bedrock::types::{InferenceProfileStatus, InferenceProfileSummary, InferenceProfileType};
+use aws_sdk_bedrock::types::{InferenceProfileSummary, InferenceProfileType};
 
 use super::endpoints::Service;
 use super::{Aws, Prepared};
@@ -74,17 +74,12 @@ impl Aws {
 
 fn read(summary: InferenceProfileSummary) -> InferenceProfile {
     let application = summary.r#type == InferenceProfileType::Application;
-    let mut models: Vec<String> = (summary.models.iter())
-        .filter_map(|model| Some(model.model_arn.as_deref()?.rsplit('/').next()?.to_owned()))
-        .collect();
-    models.sort_unstable();
-    models.dedup();
     InferenceProfile {
         // An application profile's id alone is not taken for a model.
         id: if application { summary.inference_profile_arn } else { summary.inference_profile_id },
         name: summary.inference_profile_name,
         kind: if application { ProfileKind::Application } else { ProfileKind::System },
-        active: summary.status == InferenceProfileStatus::Active,
-        models,
+        status: summary.status.as_str().to_owned(),
+        models: summary.models.into_iter().filter_map(|model| model.model_arn).collect(),
     }
 }

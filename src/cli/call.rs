@@ -114,6 +114,31 @@ pub fn until_done_with(
     body: &[u8],
     patience: Patience,
 ) -> Result<Reply, Problem> {
+    until(ctx, out, (method, body), target, patience, ANSWER)
+}
+
+/// The same for a question that takes the agent, once it has credentials, some calls of AWS: the last answer is waited
+/// for as long as [`ask_for_long`] waits.
+///
+/// # Errors
+/// The same.
+pub fn until_listed(
+    ctx: &Context<'_>,
+    out: &mut Output<'_>,
+    target: impl Fn(u64, Option<u64>) -> String,
+    patience: Patience,
+) -> Result<Reply, Problem> {
+    until(ctx, out, ("GET", &[]), target, patience, LONG)
+}
+
+fn until(
+    ctx: &Context<'_>,
+    out: &mut Output<'_>,
+    (method, body): (&str, &[u8]),
+    target: impl Fn(u64, Option<u64>) -> String,
+    patience: Patience,
+    answer: Duration,
+) -> Result<Reply, Problem> {
     // A question about a profile without its world would be answered from the agent's own.
     ctx.world.as_ref().map_err(Clone::clone)?;
     let began = ctx.clock.tick();
@@ -125,7 +150,7 @@ pub fn until_done_with(
         if left.is_zero() {
             return Err(start.failure.unwrap_or_else(|| outlasted(patience.timeout, answered)));
         }
-        let within = left.min(ANSWER);
+        let within = left.min(answer);
         match exchange(ctx, out, method, &target(hold(left), since), body, within) {
             Ok(reply) if reply.status == 202 => {
                 answered = true;
@@ -136,6 +161,7 @@ pub fn until_done_with(
             Ok(reply) if reply.status == 200 => return Ok(reply),
             Ok(reply) => return Err(failure_of(&reply).into()),
             Err(AgentError::Absent) => start.after_absence(ctx, out, left)?,
+            Err(AgentError::TimedOut) if answer > ANSWER => return Err(unlisted(within)),
             Err(AgentError::TimedOut) if answered && within < ANSWER => {
                 return Err(outlasted(patience.timeout, answered));
             }
@@ -165,6 +191,11 @@ fn outlasted(timeout: Duration, answered: bool) -> Problem {
         );
     }
     Problem::unreachable(format!("no answer from the agent within {limit}"), "see: agentctl daemon status")
+}
+
+fn unlisted(within: Duration) -> Problem {
+    let message = format!("no list from AWS within {}", super::render::span(within));
+    Problem::failed(FailureClass::Transient, message, "try again; or see: agentctl doctor network")
 }
 
 /// The starts of an agent that a question is good for: one, and again when the agent that came of it is gone too.

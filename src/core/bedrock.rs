@@ -14,9 +14,9 @@ pub struct InferenceProfile {
     pub name: String,
     /// Whose it is.
     pub kind: ProfileKind,
-    /// Whether it is in service.
-    pub active: bool,
-    /// The models behind it, by the last part of their ARNs, each once.
+    /// Its state in AWS's own word: `ACTIVE`.
+    pub status: String,
+    /// The ARNs of the models behind it, one for each region that it may lead to.
     pub models: Vec<String>,
 }
 
@@ -31,10 +31,16 @@ pub enum ProfileKind {
 }
 
 impl InferenceProfile {
-    /// Whether Claude stands behind it.
+    /// Whether Claude stands behind it: `arn:aws:bedrock:REGION::foundation-model/anthropic.claude-...`.
     #[must_use]
     pub fn is_claude(&self) -> bool {
-        self.models.iter().any(|model| model.starts_with("anthropic."))
+        self.models.iter().any(|arn| arn.rsplit('/').next().is_some_and(|model| model.starts_with("anthropic.")))
+    }
+
+    /// Whether it is in service.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.status == "ACTIVE"
     }
 }
 
@@ -53,8 +59,8 @@ mod tests {
             id: id.to_owned(),
             name: String::new(),
             kind,
-            active: true,
-            models: vec![model.to_owned()],
+            status: "ACTIVE".to_owned(),
+            models: vec![format!("arn:aws:bedrock:eu-west-1::foundation-model/{model}")],
         };
         let mut all = vec![
             profile("us.meta.llama", ProfileKind::System, "meta.llama"),

@@ -7,11 +7,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::alarm::Alarm;
 use super::effects::Effects;
-use crate::core::broker::{Action, Broker, Event, LogoutTarget, SignOut};
+use crate::core::broker::{Action, Broker, Event, Identity, LogoutTarget, SignOut};
 use crate::core::failure::Failure;
 use crate::core::login::{LoginId, LoginView};
 use crate::core::status::Status;
-use crate::core::waiters::{Answer, WaiterId};
+use crate::core::waiters::{Answer, ProfileRef, Refusal, WaiterId};
 use crate::platform::clock::Clock;
 
 /// Both clocks are looked at this often at least: timers stop while the machine sleeps. So are the files, with nothing
@@ -30,6 +30,8 @@ pub enum Message {
     Login(LoginId, oneshot::Sender<Option<LoginView>>),
     /// The sessions that a client wants to be signed out of are wanted.
     SignOuts(LogoutTarget, oneshot::Sender<Result<Vec<SignOut>, Failure>>),
+    /// Who a profile is is wanted.
+    Identity(ProfileRef, oneshot::Sender<Result<Identity, Refusal>>),
     /// Files are to be looked at now, not when it is time.
     Look,
 }
@@ -92,6 +94,10 @@ impl EventLoop {
                 Some(Message::SignOuts(target, reply)) => {
                     // The same.
                     let _ = reply.send(self.broker.sign_outs(&target));
+                }
+                Some(Message::Identity(profile, reply)) => {
+                    // The same.
+                    let _ = reply.send(self.broker.identity(&profile, self.clock.now()));
                 }
                 Some(Message::Look) => self.effects.look_at_files(),
             }

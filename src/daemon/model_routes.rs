@@ -1,5 +1,5 @@
 //! The local API's routes of what there is to choose from: a session's accounts and roles, and Bedrock's inference profiles,
-//! which are asked for with a profile's credentials, as any client gets them.
+//! which are asked for with a profile's credentials, as any client gets them; and who a profile is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,22 +9,25 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
+use tokio::sync::oneshot;
 
+use super::event_loop::Message;
 use super::http::{Api, Name, bad_request, document, failed, hold, respond};
 use super::logout_flow::Which;
 use crate::api::v1;
 use crate::core::bedrock;
-use crate::core::broker::{Demand, Event};
+use crate::core::broker::{Demand, Event, Identity};
 use crate::core::classify::{Evidence, Verdict};
 use crate::core::credential::{RoleCredentials, SsoToken};
 use crate::core::failure::{Failure, FailureClass, shell_word};
 use crate::core::source::SsoSession;
-use crate::core::waiters::Answer;
+use crate::core::waiters::{Answer, ProfileRef};
 use crate::platform::clock::Clock;
 
 /// The routes.
 pub fn routes() -> Router<Arc<Api>> {
     Router::new()
+        .route("/v1/profiles/{profile}/identity", get(identity))
         .route("/v1/profiles/{profile}/models", get(models))
         .route("/v1/sessions/{session}/accounts", get(accounts))
         .route("/v1/sessions/{session}/roles", get(roles))
@@ -103,6 +106,10 @@ async fn models(
         Ok(profile) => profile,
         Err(response) => return *response,
     };
+    let region = match region_of(&api, region, &profile).await {
+        Ok(region) => region,
+        Err(response) => return *response,
+    };
     let demand = |waiter| Demand {
         waiter,
         profile: profile.clone(),
@@ -117,6 +124,42 @@ async fn models(
             Err(failure) => failed(&failure),
         },
         answer => respond(answer),
+    }
+}
+
+/// The region that is asked for, else the profile's own.
+async fn region_of(api: &Api, asked: Option<String>, profile: &ProfileRef) -> Result<String, Box<Response>> {
+    if let Some(region) = asked {
+        return Ok(region);
+    }
+    known(api, profile).await?.region.ok_or_else(|| {
+        let message = format!("profile '{}' has no region, and none is named", profile.name);
+        let fix = "name Bedrock's region: --region eu-west-1, or AWS_REGION";
+        Box::new(failed(&Failure::new(FailureClass::Misconfigured, message, fix)))
+    })
+}
+
+/// What the broker knows of a profile.
+async fn known(api: &Api, profile: &ProfileRef) -> Result<Identity, Box<Response>> {
+    let (reply, answer) = oneshot::channel();
+    let asked = api.desk.broker().send(Message::Identity(profile.clone(), reply));
+    match answer.await {
+        Ok(known) if asked.is_ok() => known.map_err(|refusal| Box::new(respond(Some(Answer::Refused(refusal))))),
+        _ => Err(Box::new(respond(None))),
+    }
+}
+
+async fn identity(State(api): State<Arc<Api>>, Name(name): Name, headers: HeaderMap) -> Response {
+    let profile = match api.profile(name, &headers, hold(None)).await {
+        Ok(profile) => profile,
+        Err(response) => return *response,
+    };
+    match known(&api, &profile).await {
+        Ok(Identity { account, role, region, key_suffix, expires_at }) => {
+            let known = v1::IdentityDocument { account, role, region, key_suffix, expires_at };
+            document(StatusCode::OK, &known)
+        }
+        Err(response) => *response,
     }
 }
 

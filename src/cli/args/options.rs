@@ -210,7 +210,7 @@ pub struct Setup {
 /// `models`.
 #[derive(Args, Clone, Debug)]
 pub struct Models {
-    /// Where Bedrock is used [default: AWS_REGION, or the profile's region]
+    /// Where Bedrock is used [default: AWS_REGION, AWS_DEFAULT_REGION, or the profile's region]
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
     /// The agent's document as JSON

@@ -103,7 +103,8 @@ pub(super) fn model(
     region: &str,
 ) -> Result<Option<String>, Problem> {
     let Some(asker) = ctx.asker else { return Ok(None) };
-    let offered = models::ask(ctx, out, profile, region, true).and_then(|reply| call::read::<ModelsDocument>(&reply));
+    let offered =
+        models::ask(ctx, out, profile, Some(region), true).and_then(|reply| call::read::<ModelsDocument>(&reply));
     let offered = match offered {
         Ok(document) => document.models,
         Err(problem) => {
@@ -112,7 +113,7 @@ pub(super) fn model(
             return Ok(None);
         }
     };
-    let claude: Vec<_> = offered.into_iter().filter(|model| model.is_claude() && model.active).collect();
+    let claude: Vec<_> = offered.into_iter().filter(|model| model.is_claude() && model.is_active()).collect();
     if claude.is_empty() {
         out.tell(&format!("Bedrock offers no inference profile of Claude in {region}; see: agentctl models"));
         return Ok(None);

@@ -100,18 +100,21 @@ impl Broker {
 
     /// The entry of a profile, or an immediate refusal to the waiter.
     fn route_or_refuse(&mut self, waiter: WaiterId, profile: &ProfileRef) -> Option<NodeId> {
-        let routed = if self.settings.refused.contains(&profile.name) {
-            Err(not_served(&profile.name))
-        } else {
-            self.route(profile)
-        };
-        match routed {
+        match self.served(profile) {
             Ok(id) => Some(id),
             Err(refusal) => {
                 self.actions.push(Action::Answer(waiter, Answer::Refused(refusal)));
                 None
             }
         }
+    }
+
+    /// The entry of a profile that may be served.
+    pub(super) fn served(&mut self, profile: &ProfileRef) -> Result<NodeId, Refusal> {
+        if self.settings.refused.contains(&profile.name) {
+            return Err(not_served(&profile.name));
+        }
+        self.route(profile)
     }
 
     /// Parks a request anew after its entry went away.

@@ -10,6 +10,7 @@
 //! | `timing` | clock steps, resume, pause |
 //! | `login` | a client asks for a login: whether one is needed, and to its end |
 //! | `logout` | a client ends a session |
+//! | `identity` | who a profile is |
 //! | `report` | the snapshot for `status` and `why` |
 //!
 //! Everything is level-triggered: an event changes facts, then the entries that it touches are *settled*, which looks
@@ -17,6 +18,7 @@
 
 mod config;
 mod demand;
+mod identity;
 mod login;
 mod logout;
 mod outcome;
@@ -27,6 +29,7 @@ mod timing;
 #[cfg(test)]
 mod tests;
 
+pub use identity::Identity;
 pub use login::{LoginCall, ProbeCall, Verify};
 pub use logout::{LogoutTarget, SignOut};
 pub use settle::Course;

@@ -60,7 +60,8 @@ fn listed(offered: &[Offered], request: &Request) -> Answer {
         .filter(|o| o.region == region && kind.as_deref().is_none_or(|kind| kind == o.kind))
         .map(|o| {
             let path = if o.kind == "APPLICATION" { "application-inference-profile" } else { "inference-profile" };
-            let behind = |region| json!({ "modelArn": format!("arn:aws:bedrock:{region}::foundation-model/{}", o.model) });
+            let behind =
+                |region| json!({ "modelArn": format!("arn:aws:bedrock:{region}::foundation-model/{}", o.model) });
             json!({
                 "inferenceProfileArn": format!("arn:aws:bedrock:{region}:111122223333:{path}/{}", o.id),
                 "inferenceProfileId": o.id,

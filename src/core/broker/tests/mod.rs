@@ -8,6 +8,7 @@ mod clock;
 mod config;
 mod demand;
 mod file;
+mod identity;
 mod keep;
 mod login;
 mod logout;
