@@ -16,11 +16,12 @@ use super::http::{Api, Name, bad_request, document, failed, hold, respond};
 use super::logout_flow::Which;
 use crate::api::v1;
 use crate::core::bedrock;
-use crate::core::broker::{Demand, Event, Identity};
+use crate::core::broker::{Demand, Event, Identity, SignOut};
 use crate::core::classify::{Evidence, Verdict};
 use crate::core::credential::{RoleCredentials, SsoToken};
 use crate::core::failure::{Failure, FailureClass, shell_word};
-use crate::core::source::SsoSession;
+use crate::core::session::TokenFile;
+use crate::core::source::{SsoSession, World};
 use crate::core::waiters::{Answer, ProfileRef};
 use crate::platform::clock::Clock;
 
@@ -72,14 +73,26 @@ async fn session(api: &Api, id: String, headers: &HeaderMap) -> Result<(SsoSessi
     let world = api.world(headers, hold(None)).await?;
     let found = api.logouts.sessions(Which::Session(id.clone()).in_world(world)).await;
     let found = found.map_err(|why| Box::new(failed(&why)))?.pop();
+    let nobody = || {
+        let message = format!("nobody is signed in to '{id}'");
+        let fix = format!("run: agentctl login --sso-session {}", shell_word(&id));
+        Box::new(failed(&Failure::new(FailureClass::NeedsLogin, message, fix)))
+    };
+    let SignOut { session, world, token: held, .. } = found.ok_or_else(nobody)?;
     let living = |token: &Arc<SsoToken>| token.expires_at > Clock.wall();
-    match found.and_then(|found| Some((found.session, found.token.filter(living)?))) {
-        Some(found) => Ok(found),
-        None => {
-            let message = format!("nobody is signed in to '{id}'");
-            let fix = format!("run: agentctl login --sso-session {}", shell_word(&id));
-            Err(Box::new(failed(&Failure::new(FailureClass::NeedsLogin, message, fix))))
-        }
+    match held.filter(living) {
+        Some(token) => Ok((session, token)),
+        // Of a session that nobody has asked for credentials of, the broker knows no token yet.
+        None => on_disk(api, &session, world).await.filter(living).map(|token| (session, token)).ok_or_else(nobody),
+    }
+}
+
+/// The token that the session's file holds now.
+async fn on_disk(api: &Api, session: &SsoSession, world: Arc<World>) -> Option<Arc<SsoToken>> {
+    let (tokens, session) = (api.tokens.clone(), session.clone());
+    match tokio::task::spawn_blocking(move || tokens.read(&session, &world)).await {
+        Ok(TokenFile::Present(token)) => Some(token),
+        _ => None,
     }
 }
 
