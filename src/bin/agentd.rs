@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use aws_credential_agent::daemon::inspect;
 use aws_credential_agent::daemon::logout_flow::{self, Which};
 use aws_credential_agent::daemon::probe;
 use aws_credential_agent::daemon::profiles;
@@ -68,6 +69,15 @@ enum Once {
     },
     /// Print what the AWS config says of each profile as JSON
     Profiles,
+    /// Print what the AWS config says of one profile and what its session's token file holds, as JSON, without secrets
+    Inspect {
+        /// The profile
+        #[arg(long, value_name = "NAME", default_value = "default")]
+        profile: String,
+        /// Whether this one has a source of credentials is told too
+        #[arg(long, value_name = "NAME", default_value = "default")]
+        also: String,
+    },
     /// End an SSO session here and at AWS, and print what became of it as JSON
     Logout {
         /// This profile's session
@@ -100,6 +110,7 @@ fn main() -> ExitCode {
             probe::main(config, &probe::Question { profile, sso_session, region, within })
         }
         Some(Once::Profiles) => profiles::main(),
+        Some(Once::Inspect { profile, also }) => inspect::main(&profile, &also),
         Some(Once::Logout { profile, sso_session, all }) => {
             let one = sso_session.map_or(Which::Profile(profile), Which::Session);
             logout_flow::main(config.as_deref(), if all { Which::All } else { one })

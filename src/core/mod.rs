@@ -16,6 +16,7 @@
 //! | what do all users of one portal share? | [`portal`] |
 //! | what time is it at AWS? | [`server_clock`] |
 //! | what is on record about a grant? | [`audit`] |
+//! | what do the files say of one profile? | [`inspection`] |
 //! | what does Bedrock offer? | [`bedrock`] |
 //! | how are Claude Code's settings merged? | [`claude_settings`] |
 //! | what changes in `~/.aws/config`? | [`aws_config_edit`] |
@@ -29,6 +30,7 @@ pub mod claude_settings;
 pub mod credential;
 pub mod duration;
 pub mod failure;
+pub mod inspection;
 pub mod login;
 pub mod node;
 pub mod nodes;

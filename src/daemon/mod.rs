@@ -19,6 +19,7 @@ pub mod engine;
 pub mod event_loop;
 pub mod folder_watch;
 pub mod http;
+pub mod inspect;
 pub mod login_flow;
 pub mod login_routes;
 pub mod logout_flow;

@@ -10,10 +10,12 @@
 //! * SSO profiles become chains. Every other kind is recognised and refused with class `misconfigured` for now.
 //! * The values of secret keys are blanked before parsing and never kept.
 //!
-//! [`text`] makes a file fit for the parser, [`resolve`] turns its sections into [`Profile`]s.
+//! [`text`] makes a file fit for the parser, [`resolve`] turns its sections into [`Profile`]s, [`mod@inspect`] says what
+//! stands in one of them.
 //!
 //! [`Profile`]: crate::core::source::Profile
 
+mod inspect;
 mod resolve;
 mod text;
 
@@ -35,17 +37,27 @@ use crate::core::status::Finding;
 
 use text::{Aliases, Text};
 
+pub use inspect::{Inspected, Written, inspect};
+
 /// Reads and resolves the files of `world`. Needs a tokio runtime: all of it goes to its blocking threads.
 ///
 /// # Errors
 ///
 /// The config file is there and cannot be read or parsed: class `misconfigured`, naming file and line.
 pub async fn load(world: &Arc<World>) -> Result<WorldConfig, Failure> {
+    with_files(world, resolve::world).await
+}
+
+/// Reads and parses the files on a blocking thread, and lets `act` make something of them and of what is odd about them.
+async fn with_files<T: Send + 'static>(
+    world: &Arc<World>,
+    act: impl FnOnce(&Arc<World>, &resolve::Files, Vec<Finding>) -> T + Send + 'static,
+) -> Result<T, Failure> {
     let (world, runtime) = (Arc::clone(world), tokio::runtime::Handle::current());
     let reading = tokio::task::spawn_blocking(move || {
         let fit = fit(&world, text::read(&world.config_file), text::read(&world.credentials_file));
         // The parser is async by its signature alone; ten thousand sections keep a thread busy for a while.
-        runtime.block_on(resolved(&world, fit))
+        runtime.block_on(parsed(&world, fit)).map(|(files, findings)| act(&world, &files, findings))
     });
     let stopped = |_| Failure::new(FailureClass::Transient, "reading the AWS config files was interrupted", "");
     reading.await.map_err(stopped)?
@@ -58,7 +70,8 @@ pub async fn load(world: &Arc<World>) -> Result<WorldConfig, Failure> {
 /// The config file cannot be parsed: class `misconfigured`, naming file and line.
 pub async fn interpret(world: &Arc<World>, config: &[u8], credentials: &[u8]) -> Result<WorldConfig, Failure> {
     let bytes = |bytes: &[u8]| Ok(Zeroizing::new(bytes.to_vec()));
-    resolved(world, fit(world, bytes(config), bytes(credentials))).await
+    let (files, findings) = parsed(world, fit(world, bytes(config), bytes(credentials))).await?;
+    Ok(resolve::world(world, &files, findings))
 }
 
 /// Both files, made fit for the parser.
@@ -76,7 +89,7 @@ fn fit(world: &World, config: text::Bytes, credentials: text::Bytes) -> Fit {
     Fit { aliases, config, credentials }
 }
 
-async fn resolved(world: &Arc<World>, fit: Fit) -> Result<WorldConfig, Failure> {
+async fn parsed(world: &World, fit: Fit) -> Result<(resolve::Files, Vec<Finding>), Failure> {
     let Fit { mut aliases, config, credentials } = fit;
     let Text { text, mut findings } = config?;
     let config = parse(&world.config_file, EnvConfigFileKind::Config, text).await?;
@@ -96,7 +109,7 @@ async fn resolved(world: &Arc<World>, fit: Fit) -> Result<WorldConfig, Failure> 
         EnvConfigSections::default()
     });
     aliases.freeze();
-    Ok(resolve::world(world, &resolve::Files { config, credentials, aliases }, findings))
+    Ok((resolve::Files { config, credentials, aliases }, findings))
 }
 
 async fn parse(path: &Path, kind: EnvConfigFileKind, text: String) -> Result<EnvConfigSections, Failure> {

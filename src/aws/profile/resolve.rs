@@ -30,14 +30,7 @@ pub(super) fn world(world: &Arc<World>, files: &Files, mut findings: Vec<Finding
     let mut profiles = BTreeMap::new();
     let (mut shadows, steps) = (0, Cell::new(MOST_STEPS));
     for parsed in parsed {
-        let view = View {
-            name: files.aliases.name(parsed),
-            config: files.config.get_profile(parsed),
-            credentials: files.credentials.get_profile(parsed),
-            world,
-            files,
-            steps: &steps,
-        };
+        let view = View::new(world, files, &steps, parsed);
         if shadows < MAX_FINDINGS
             && let Some(shadow) = view.static_shadow()
         {
@@ -79,36 +72,46 @@ fn lone_sessions(files: &Files, profiles: &BTreeMap<String, Profile>) -> Vec<Sso
 const MOST_LONE: usize = 64;
 
 /// One profile in both files. The credentials file's keys outrank the config file's, as in every SDK.
-struct View<'a> {
-    name: &'a str,
+pub(super) struct View<'a> {
+    pub(super) name: &'a str,
     config: Option<&'a Section>,
-    credentials: Option<&'a Section>,
+    pub(super) credentials: Option<&'a Section>,
     world: &'a Arc<World>,
     files: &'a Files,
     /// What is left for comparing misspelt names.
     steps: &'a Cell<usize>,
 }
 
+/// Each of these makes a profile one of IAM Identity Center.
+pub(super) const SSO: [&str; 4] = ["sso_session", "sso_start_url", "sso_account_id", "sso_role_name"];
+
 fn misconfigured(message: impl AsRef<str>, fix: impl AsRef<str>) -> Failure {
     Failure::new(FailureClass::Misconfigured, message, fix)
 }
 
-fn present(value: Option<&str>) -> Option<&str> {
+pub(super) fn present(value: Option<&str>) -> Option<&str> {
     value.map(str::trim).filter(|v| !v.is_empty())
 }
 
 impl<'a> View<'a> {
-    fn get(&self, key: &str) -> Option<&'a str> {
+    /// The profile that the parser calls `parsed`.
+    pub(super) fn new(world: &'a Arc<World>, files: &'a Files, steps: &'a Cell<usize>, parsed: &str) -> Self {
+        let (config, credentials) = (files.config.get_profile(parsed), files.credentials.get_profile(parsed));
+        let name = files.aliases.name(config.or(credentials).map_or("", Section::name));
+        Self { name, config, credentials, world, files, steps }
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&'a str> {
         let of = |section: Option<&'a Section>| present(section.and_then(|s| s.get(key)));
         of(self.credentials).or_else(|| of(self.config))
     }
 
-    fn has_any(&self, keys: &[&str]) -> bool {
+    pub(super) fn has_any(&self, keys: &[&str]) -> bool {
         keys.iter().any(|k| self.get(k).is_some())
     }
 
     /// The section's header, for fixes.
-    fn header(&self) -> String {
+    pub(super) fn header(&self) -> String {
         let name = self.name;
         match (name, name.contains(char::is_whitespace)) {
             ("default", _) => "[default]".to_owned(),
@@ -117,7 +120,7 @@ impl<'a> View<'a> {
         }
     }
 
-    fn source(&self) -> Result<Chain, Failure> {
+    pub(super) fn source(&self) -> Result<Chain, Failure> {
         let name = self.name;
         let unserved = |what: String| {
             Err(misconfigured(
@@ -135,7 +138,7 @@ impl<'a> View<'a> {
                 )),
             };
         }
-        if self.has_any(&["sso_session", "sso_start_url", "sso_account_id", "sso_role_name"]) {
+        if self.has_any(&SSO) {
             return self.sso();
         }
         if self.get("web_identity_token_file").is_some() {
@@ -174,10 +177,7 @@ impl<'a> View<'a> {
     }
 
     fn sso(&self) -> Result<Chain, Failure> {
-        let session = match self.get("sso_session") {
-            Some(session) => self.named_session(session)?,
-            None => self.legacy_session()?,
-        };
+        let session = self.session()?;
         let need = |key: &str, example: &str| {
             self.get(key).ok_or_else(|| {
                 misconfigured(
@@ -196,6 +196,14 @@ impl<'a> View<'a> {
         }
         let role = Link::SsoRole { account_id: account_id.to_owned(), role_name: role_name.to_owned() };
         Ok(Chain::root(Arc::clone(self.world), Link::SsoSession(session)).then(role))
+    }
+
+    /// The session of a profile with `sso_*` keys.
+    pub(super) fn session(&self) -> Result<SsoSession, Failure> {
+        match self.get("sso_session") {
+            Some(session) => self.named_session(session),
+            None => self.legacy_session(),
+        }
     }
 
     /// A profile with `sso_start_url` of its own.
