@@ -49,9 +49,76 @@ pub fn sort(profiles: &mut [InferenceProfile]) {
     profiles.sort_by(|a, b| (!a.is_claude(), a.kind, &a.id).cmp(&(!b.is_claude(), b.kind, &b.id)));
 }
 
+/// Why a model that is set does not fit a region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// A model's bare id, which on-demand throughput refuses; an inference profile's would fit.
+    Bare(String),
+    /// AWS's own inference profile of another part of the world.
+    OtherGeography(String),
+    /// An inference profile of the account in another region, which is named.
+    OtherRegion(String),
+}
+
+/// Which regions AWS's own inference profiles with this prefix are used from, by the beginnings of their names.
+const GEOGRAPHIES: [(&str, &[&str]); 7] = [
+    ("us-gov", &["us-gov-"]),
+    ("us", &["us-east-", "us-west-", "ca-"]),
+    ("eu", &["eu-", "il-"]),
+    ("jp", &["ap-northeast-1", "ap-northeast-3"]),
+    ("au", &["ap-southeast-2", "ap-southeast-4"]),
+    ("apac", &["ap-", "me-"]),
+    ("global", &["us-east-", "us-west-", "ca-", "sa-", "eu-", "ap-", "me-", "il-", "af-", "mx-"]),
+];
+
+/// Whether Bedrock in a region would refuse this value of `ANTHROPIC_MODEL` by its name alone, and what to write instead.
+/// AWS adds to its prefixes: of one that is not known here nothing is said, and only the list from AWS is certain.
+#[must_use]
+pub fn misfit(model: &str, region: &str) -> Option<Misfit> {
+    let (model, suffix) = match model.strip_suffix("[1m]") {
+        Some(bare) => (bare, "[1m]"),
+        None => (model, ""),
+    };
+    if let Some(arn) = model.strip_prefix("arn:") {
+        let theirs = arn.split(':').nth(2)?;
+        return (!theirs.is_empty() && theirs != region).then(|| Misfit::OtherRegion(theirs.to_owned()));
+    }
+    let fits = |begin: &&[&str]| begin.iter().any(|begin| region.starts_with(begin));
+    let home = GEOGRAPHIES.iter().find(|(_, regions)| fits(regions)).map_or("global", |(prefix, _)| *prefix);
+    let (prefix, name) = match model.split_once("anthropic.") {
+        Some(("", name)) => return Some(Misfit::Bare(format!("{home}.anthropic.{name}{suffix}"))),
+        Some((prefix, name)) => (prefix.strip_suffix('.')?, name),
+        None => return None,
+    };
+    let (_, regions) = GEOGRAPHIES.iter().find(|(known, _)| *known == prefix)?;
+    (!fits(regions)).then(|| Misfit::OtherGeography(format!("{home}.anthropic.{name}{suffix}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_is_held_against_the_region() {
+        let fits = ["sonnet", "eu.anthropic.claude-x", "global.anthropic.claude-x[1m]", "xy.anthropic.claude-x"];
+        for model in fits {
+            assert_eq!(misfit(model, "eu-west-1"), None, "{model}");
+        }
+        let gov = "arn:aws-us-gov:bedrock:us-gov-west-1:111122223333:application-inference-profile/x";
+        assert_eq!(misfit(gov, "us-gov-west-1"), None);
+        assert_eq!(misfit(gov, "us-gov-east-1"), Some(Misfit::OtherRegion("us-gov-west-1".to_owned())));
+        let bare = |model: &str| Some(Misfit::Bare(model.to_owned()));
+        assert_eq!(misfit("anthropic.claude-x[1m]", "eu-west-1"), bare("eu.anthropic.claude-x[1m]"));
+        assert_eq!(misfit("anthropic.claude-x", "us-gov-west-1"), bare("us-gov.anthropic.claude-x"));
+        assert_eq!(misfit("anthropic.claude-x", "ap-northeast-1"), bare("jp.anthropic.claude-x"));
+        assert_eq!(misfit("anthropic.claude-x", "ap-south-1"), bare("apac.anthropic.claude-x"));
+        assert_eq!(misfit("anthropic.claude-x", "sa-east-1"), bare("global.anthropic.claude-x"));
+        let other = |model: &str| Some(Misfit::OtherGeography(model.to_owned()));
+        assert_eq!(misfit("us.anthropic.claude-x", "eu-west-1"), other("eu.anthropic.claude-x"));
+        assert_eq!(misfit("global.anthropic.claude-x", "us-gov-west-1"), other("us-gov.anthropic.claude-x"));
+        assert_eq!(misfit("us.anthropic.claude-x", "us-gov-west-1"), other("us-gov.anthropic.claude-x"));
+        assert_eq!(misfit("jp.anthropic.claude-x", "ap-southeast-1"), other("apac.anthropic.claude-x"));
+    }
 
     #[test]
     fn claude_comes_first() {

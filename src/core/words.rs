@@ -69,6 +69,28 @@ pub fn nearest_within<'a>(
     scored.into_iter().take(most).map(|(_, k)| k).collect()
 }
 
+/// The first word of a command line as a POSIX shell reads it, without what it would put in place of `$`; `None`: there is
+/// none, or a quote stays open.
+#[must_use]
+pub fn first_word(command: &str) -> Option<String> {
+    let (mut word, mut quote, mut begun) = (String::new(), None, false);
+    let mut letters = command.trim_start().chars().peekable();
+    while let Some(c) = letters.next() {
+        match (quote, c) {
+            (None, c) if c.is_whitespace() => return Some(word),
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(open), c) if c == open => quote = None,
+            // Before anything else it is a folder's of Windows.
+            (None | Some('"'), '\\') if letters.peek().is_some_and(|c| " \t\\'\"".contains(*c)) => {
+                word.extend(letters.next());
+            }
+            (_, c) => word.push(c),
+        }
+        begun = true;
+    }
+    (begun && quote.is_none()).then_some(word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +105,22 @@ mod tests {
         assert_eq!(span(Duration::from_millis(500)), "500 ms");
         assert_eq!(span(Duration::from_micros(5)), "1 ms");
         assert!(span(Duration::MAX).ends_with(" h"));
+    }
+
+    #[test]
+    fn the_first_word_is_found_as_a_shell_finds_it() {
+        for (command, word) in [
+            ("/bin/x --y", Some("/bin/x")),
+            (" \"/a b/x\" --y", Some("/a b/x")),
+            (r"'/it'\''s here/x' --y", Some("/it's here/x")),
+            (r"/a\ b/x", Some("/a b/x")),
+            (r"C:\x\y.exe --z", Some(r"C:\x\y.exe")),
+            ("'' x", Some("")),
+            ("", None),
+            ("'open", None),
+        ] {
+            assert_eq!(first_word(command).as_deref(), word, "{command}");
+        }
     }
 
     #[test]
