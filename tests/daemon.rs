@@ -41,6 +41,14 @@ mod disk;
 mod doctor;
 #[cfg(test)]
 #[cfg(unix)]
+#[path = "daemon/doctor_claude.rs"]
+mod doctor_claude;
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/doctor_config.rs"]
+mod doctor_config;
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "daemon/doctor_settings.rs"]
 mod doctor_settings;
 #[cfg(test)]

@@ -151,11 +151,12 @@ For Claude Code, in ~/.claude/settings.json:
 Checks:
   network: settings, dns, connection, proxy, tls, trust, aws, clock,
            same-network
-  agent:   agent
+  agent:   socket, agent, version, service
   logins:  logins
-  config:  config, profile, shadowing
-  session: role
-  claude:  claude-settings, claude-hook, claude-refresh, claude-project")]
+  config:  config, profile, sso-session, scopes, shadowing, process, region
+  session: token, registration, role
+  claude:  claude-settings, claude-hook, claude-credentials, claude-refresh,
+           claude-project, claude-region, claude-model")]
     Doctor(Doctor),
     /// Let systemd or launchd hold the socket and start the agent
     #[command(after_help = "Examples:

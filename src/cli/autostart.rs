@@ -61,6 +61,13 @@ pub trait Launcher {
 
     /// Runs a status line of the user's own in a shell, with our input; what it printed, if it came to that in time.
     fn status_line(&self, command: &str, within: Duration) -> Option<String>;
+
+    /// Runs a hook of Claude Code's that is ours in a shell, with nothing of this environment but what the agent would be
+    /// given; what it printed. It starts no agent.
+    ///
+    /// # Errors
+    /// In words: it cannot be run, says no, or does not end in time.
+    fn hook(&self, command: &str, within: Duration) -> Result<Zeroizing<Vec<u8>>, String>;
 }
 
 /// Whether an agent may be started from here; `asked` is false after `--no-autostart`.
@@ -187,6 +194,10 @@ impl Launcher for Sibling<'_> {
         }
         let _ = child.wait();
         said
+    }
+
+    fn hook(&self, command: &str, within: Duration) -> Result<Zeroizing<Vec<u8>>, String> {
+        super::doctor::run_hook(self.vars, command, within)
     }
 
     fn run(&self, command: &[String]) -> Result<String, Failure> {

@@ -247,6 +247,11 @@ impl Launcher for Fake {
         self.command_fails.is_none().then(|| "theirs\nmore\n".to_owned())
     }
 
+    fn hook(&self, command: &str, _: Duration) -> Result<Zeroizing<Vec<u8>>, String> {
+        self.commands.borrow_mut().push(command.to_owned());
+        Ok(union().into_bytes().into())
+    }
+
     fn run(&self, command: &[String]) -> Result<String, Failure> {
         self.commands.borrow_mut().push(command.join(" "));
         match self.command_fails {

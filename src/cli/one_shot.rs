@@ -93,6 +93,14 @@ pub fn profiles(ctx: &Context<'_>, out: &mut Output<'_>) -> Result<Reply, Proble
     ask(ctx, out, Question::new(&["profiles"], PROFILES))
 }
 
+/// What the AWS config says of one profile, with its token file, by a child; and whether `also` has a source.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn inspect(ctx: &Context<'_>, out: &mut Output<'_>, profile: &str, also: &str) -> Result<Reply, Problem> {
+    ask(ctx, out, Question::new(&["inspect", "--profile", profile, "--also", also], PROFILES))
+}
+
 fn ask(ctx: &Context<'_>, out: &mut Output<'_>, question: Question) -> Result<Reply, Problem> {
     let (began, words) = (ctx.clock.tick(), question.arguments.join(" "));
     let answer = ctx.launcher.ask(question);

@@ -1,5 +1,6 @@
-//! `agentctl doctor` beyond the network: the AWS config, the profile's credentials, Claude Code's settings. In each world
-//! exactly one thing is wrong, its finding leads, and its fix, applied to the letter, cures it.
+//! `agentctl doctor` beyond the network, as a whole: healthy worlds, and what the AWS config and Claude Code's settings
+//! lead to first. In each world exactly one thing is wrong, its finding leads, and its fix, applied to the letter, cures it
+//! (more of them in `doctor_config` and `doctor_claude`).
 
 use std::fs;
 
@@ -11,13 +12,13 @@ use crate::support::fake_aws::{Fault, Operation};
 use crate::support::process::run;
 
 /// A user set up by `agentctl setup`, and whose STS is the fake too.
-fn healthy() -> Agent {
+pub(crate) fn healthy() -> Agent {
     let agent = Agent::new();
     agent.ctl(&["setup", "--profile", "dev-sso", "--region", "eu-west-1", "--yes"]).expect_success();
     agent
 }
 
-fn doctor(agent: &Agent, variables: &[(&str, &str)]) -> (Value, i32) {
+pub(crate) fn doctor(agent: &Agent, variables: &[(&str, &str)]) -> (Value, i32) {
     let mut command = agent.command(&["doctor", "--json", "--profile", "dev-sso"]);
     command.envs(variables.iter().copied());
     let finished = run(command, LIMIT);
@@ -26,7 +27,7 @@ fn doctor(agent: &Agent, variables: &[(&str, &str)]) -> (Value, i32) {
     (report, finished.code())
 }
 
-fn settings(agent: &Agent, change: impl FnOnce(&mut Value)) {
+pub(crate) fn settings(agent: &Agent, change: impl FnOnce(&mut Value)) {
     let path = agent.home.path().join(".claude/settings.json");
     let mut settings: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
     change(&mut settings);
@@ -34,7 +35,7 @@ fn settings(agent: &Agent, change: impl FnOnce(&mut Value)) {
 }
 
 /// The finding that leads, held against what it must be; its fix is returned.
-fn leads(agent: &Agent, first: &str, code: i32, message: &str) -> String {
+pub(crate) fn leads(agent: &Agent, first: &str, code: i32, message: &str) -> String {
     let (report, ended) = doctor(agent, &[]);
     assert_eq!((report["first"].as_str(), ended), (Some(first), code), "{report:#}");
     let finding = check(&report, first);
@@ -42,7 +43,7 @@ fn leads(agent: &Agent, first: &str, code: i32, message: &str) -> String {
     finding["fix"].as_str().unwrap().to_owned()
 }
 
-fn is_well(agent: &Agent) {
+pub(crate) fn is_well(agent: &Agent) {
     let (report, code) = doctor(agent, &[]);
     assert_eq!((&report["first"], code), (&Value::Null, 0), "{report:#}");
 }
@@ -51,6 +52,11 @@ fn is_well(agent: &Agent) {
 fn a_healthy_world_is_all_well_with_an_agent_and_without() {
     let agent = healthy();
     is_well(&agent);
+    let (report, _) = doctor(&agent, &[]);
+    // The fake speaks no TLS.
+    for finding in report["checks"].as_array().unwrap().iter().filter(|f| f["name"] != "trust") {
+        assert_eq!(finding["severity"], "ok", "{finding}");
+    }
     agent.ctl(&["daemon", "stop"]).expect_success();
     is_well(&agent);
     let (report, _) = doctor(&agent, &[]);
@@ -101,7 +107,7 @@ fn a_role_that_is_denied_and_a_session_that_has_ended() {
     assert!(fix.contains("ask for the permission set"), "{fix}");
     let agent = Agent::new();
     fs::remove_file(agent.home.token_file("corp")).unwrap();
-    let fix = leads(&agent, "role", 10, "not logged in to sso-session 'corp'");
+    let fix = leads(&agent, "token", 10, "not logged in to sso-session 'corp'");
     assert_eq!(fix, "run: agentctl login --profile dev-sso");
     agent.home.seed_token("corp", &agent.fake.sign_in(agent.session));
     is_well(&agent);

@@ -10,7 +10,7 @@ use crate::core::failure::Failure;
 use crate::core::inspection::MissingProgram;
 use crate::core::source::{SsoSession, World};
 use crate::core::status::Finding;
-use crate::core::words::{MOST_STEPS, nearest};
+use crate::core::words::{MOST_STEPS, first_word, nearest};
 
 /// Programs that are missing beyond these are not told.
 const MOST_MISSING: usize = 10;
@@ -97,33 +97,14 @@ fn written(view: &View<'_>) -> Written {
 
 /// A program with a path that leads nowhere. Bare names are looked for in the PATH of whoever runs them.
 fn missing(view: &View<'_>) -> Option<MissingProgram> {
-    let program = PathBuf::from(first_word(view.get("credential_process")?));
+    let program = PathBuf::from(first_word(view.get("credential_process")?)?);
     let gone = program.is_absolute() && !Path::new(&program).exists();
     gone.then(|| MissingProgram { section: view.header(), program })
-}
-
-/// The first word of a command, as a shell reads it in the plain cases.
-fn first_word(command: &str) -> &str {
-    for quote in ['"', '\''] {
-        if let Some(quoted) = command.strip_prefix(quote) {
-            return quoted.split(quote).next().unwrap_or_default();
-        }
-    }
-    command.split_whitespace().next().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_first_word_of_a_command() {
-        for (command, word) in
-            [("/bin/x --y", "/bin/x"), ("\"/a b/x\" --y", "/a b/x"), ("'/a b/x'", "/a b/x"), ("", ""), ("\"/open", "/open")]
-        {
-            assert_eq!(first_word(command), word, "{command}");
-        }
-    }
 
     async fn inspected(config: &str, credentials: &str, profile: &str) -> Inspected {
         let home = tempfile::tempdir().unwrap();
@@ -135,7 +116,8 @@ mod tests {
         inspect(&Arc::new(world), profile, "default").await.unwrap()
     }
 
-    const SESSION: &str = "[sso-session corp]\nsso_start_url = https://corp.awsapps.com/start\nsso_region = eu-west-1\n";
+    const SESSION: &str =
+        "[sso-session corp]\nsso_start_url = https://corp.awsapps.com/start\nsso_region = eu-west-1\n";
 
     #[tokio::test]
     async fn a_session_is_told_apart_from_its_profile() {
@@ -143,7 +125,8 @@ mod tests {
         let seen = inspected(&format!("{SESSION}{whole}"), "", "dev").await.profile.unwrap();
         assert!(seen.problem.is_none() && seen.sso && !seen.process && !seen.static_keys);
         assert!(seen.session.unwrap().is_ok());
-        let seen = inspected(&format!("{SESSION}[profile dev]\nsso_session = corp\n"), "", "dev").await.profile.unwrap();
+        let seen =
+            inspected(&format!("{SESSION}[profile dev]\nsso_session = corp\n"), "", "dev").await.profile.unwrap();
         assert!(seen.problem.unwrap().message.contains("has no sso_account_id"));
         let seen = inspected(whole, "", "dev").await.profile.unwrap();
         assert!(seen.problem.is_none(), "the session's doing");

@@ -8,20 +8,26 @@
 
 mod agent;
 mod aws;
+mod bedrock;
 mod claude;
 mod clock;
 mod config;
 mod connection;
 mod dns;
-mod facts;
+pub mod facts;
+mod hook;
 mod logins;
 mod proxy;
+mod region;
 mod render;
 mod role;
 mod same_network;
+mod session;
 mod settings;
+mod shadowing;
 mod step;
 mod tls;
+mod token;
 mod trust;
 
 use serde::Serialize;
@@ -35,7 +41,7 @@ use crate::core::failure::{Failure, FailureClass};
 use crate::core::time::Timestamp;
 use crate::core::words;
 
-pub use facts::Facts;
+pub use facts::{Facts, Wanted, run_hook};
 
 /// A question with a name.
 pub struct Check {
@@ -50,7 +56,7 @@ pub struct Check {
 }
 
 /// Every check, in the order in which they build on each other.
-pub(super) const CHECKS: [&Check; 19] = [
+pub(super) const CHECKS: [&Check; 31] = [
     &settings::CHECK,
     &dns::CHECK,
     &connection::CHECK,
@@ -59,17 +65,29 @@ pub(super) const CHECKS: [&Check; 19] = [
     &trust::CHECK,
     &aws::CHECK,
     &clock::CHECK,
-    &agent::CHECK,
+    &agent::SOCKET,
+    &agent::AGENT,
+    &agent::VERSION,
+    &agent::SERVICE,
     &same_network::CHECK,
     &logins::CHECK,
     &config::CONFIG,
     &config::PROFILE,
-    &config::SHADOWING,
+    &session::SESSION,
+    &session::SCOPES,
+    &shadowing::SHADOWING,
+    &shadowing::PROCESS,
+    &region::CHECK,
+    &token::TOKEN,
+    &token::REGISTRATION,
     &role::CHECK,
     &claude::SETTINGS,
-    &claude::HOOK,
-    &claude::REFRESH,
+    &hook::HOOK,
+    &hook::CREDENTIALS,
+    &claude::LOGIN,
     &claude::PROJECT,
+    &bedrock::REGION,
+    &bedrock::MODEL,
 ];
 
 /// How bad it is.
@@ -171,7 +189,8 @@ pub struct Report {
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Doctor) -> Result<(), Problem> {
     let chosen = choose(&args.checks)?;
     let wants = |name: &str| chosen.iter().any(|check| check.name == name);
-    let facts = Facts::gather(ctx, out, args.timeout, wants("role"))?;
+    let wanted = Wanted { role: wants("role"), hook: wants("claude-credentials") };
+    let facts = Facts::gather(ctx, out, args.timeout, wanted)?;
     let report = examine(&chosen, &facts, ctx.clock.wall());
     if args.json {
         let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();

@@ -6,7 +6,7 @@ use super::{Check, Severity, Verdict};
 pub(super) const CHECK: Check = Check {
     name: "role",
     family: "session",
-    depends_on: &["profile", "aws"],
+    depends_on: &["profile", "sso-session", "token", "aws"],
     run: |facts| match &facts.role {
         None => Verdict::skipped("nobody was asked"),
         Some(Ok(())) => Verdict::ok(format!("'{}' has credentials", facts.profile)),

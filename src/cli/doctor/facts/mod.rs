@@ -1,11 +1,12 @@
 //! What the checks look at, gathered once.
 
-use std::path::{Path, PathBuf};
+mod claude;
+mod hook;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-
-use crate::api::v1::{self, KnownProfiles, StatusDocument};
+use crate::api::v1::{self, StatusDocument};
 use crate::cli::agent::AgentError;
 use crate::cli::call;
 use crate::cli::context::Context;
@@ -13,29 +14,45 @@ use crate::cli::credentials;
 use crate::cli::one_shot;
 use crate::cli::outcome::Problem;
 use crate::cli::output::Output;
-use crate::core::claude_settings;
-use crate::core::failure::Failure;
+use crate::cli::service::unit::Installation;
+use crate::core::failure::{Failure, FailureClass};
+use crate::core::inspection::{Inspection, ProfileSays, SessionSays};
 use crate::core::probe::Probe;
-use crate::files::setup;
+use crate::core::time::Timestamp;
+
+pub use claude::{ClaudeFacts, EXPORT, Override, Program, REFRESH, is_ours};
+pub use hook::run as run_hook;
 
 /// How long a profile's credentials are waited for.
 const ROLE: Duration = Duration::from_secs(10);
+/// How long the hook is, which answers from the agent's memory.
+const HOOK: Duration = Duration::from_secs(5);
 /// A look, and then some for the child to start and end.
 const SLACK: Duration = Duration::from_secs(2);
 
 /// What was seen.
 #[derive(Clone, Debug)]
 pub struct Facts {
+    /// When, by this machine's clock.
+    pub now: Timestamp,
     /// The way to AWS in the environment of whoever asks.
     pub probe: Result<Probe, Failure>,
     /// What the agent knows; `None`: none runs.
     pub agent: Option<Result<StatusDocument, Failure>>,
     /// The way to AWS as the agent takes it, where its settings are other than ours.
     pub agents_probe: Option<Result<Probe, Failure>>,
+    /// Where the agent is looked for.
+    pub socket: PathBuf,
+    /// Whether this is inside Claude Code's sandbox.
+    pub sandbox: bool,
+    /// The installed service; `None`: there is none.
+    pub service: Option<ServiceFacts>,
+    /// This program, as others may name it.
+    pub agentctl: Option<PathBuf>,
     /// The profile that is meant.
     pub profile: String,
     /// What the AWS config says.
-    pub profiles: Result<KnownProfiles, Failure>,
+    pub inspection: Result<Inspection, Failure>,
     /// Variables with credentials in the environment of whoever asks, by name.
     pub ambient: Vec<&'static str>,
     /// Whether the profile has credentials; `None`: nobody was asked.
@@ -44,33 +61,33 @@ pub struct Facts {
     pub claude: ClaudeFacts,
 }
 
-/// What Claude Code's settings say.
-#[derive(Clone, Debug)]
-pub struct ClaudeFacts {
-    /// The user's.
-    pub path: PathBuf,
-    /// What they hold; `None`: there are none.
-    pub settings: Result<Option<Map<String, Value>>, String>,
-    /// The program of `awsCredentialExport`.
-    pub hook_program: Option<PathBuf>,
-    /// Whether that exists.
-    pub hook_exists: bool,
-    /// Settings of the folder that have one of their own.
-    pub overriding: Vec<PathBuf>,
+/// A service that is installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceFacts {
+    /// Whether it listens where the agent is looked for.
+    pub listens_here: bool,
+    /// Whether all of its files are there.
+    pub whole: bool,
 }
 
 /// Credentials that stand before any profile.
 const AMBIENT: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK"];
-/// The settings of a folder, relative to it.
-const PROJECT: [&str; 2] = [".claude/settings.json", ".claude/settings.local.json"];
-const EXPORT: &str = "awsCredentialExport";
+
+/// What costs a request or a command, and so is looked at only if somebody wants to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The profile's credentials.
+    pub role: bool,
+    /// What Claude Code's hook prints.
+    pub hook: bool,
+}
 
 impl Facts {
     /// Looks. The limit is that of each look at the way to AWS.
     ///
     /// # Errors
     /// As [`Context::profile`].
-    pub fn gather(ctx: &Context<'_>, out: &mut Output<'_>, within: Duration, with_role: bool) -> Result<Self, Problem> {
+    pub fn gather(ctx: &Context<'_>, out: &mut Output<'_>, within: Duration, wanted: Wanted) -> Result<Self, Problem> {
         let profile = ctx.profile()?;
         let region = ctx.vars.get("AWS_REGION").or_else(|| ctx.vars.get("AWS_DEFAULT_REGION"));
         out.progress("looking at the way to AWS ...");
@@ -88,19 +105,66 @@ impl Facts {
         };
         let agents_probe = differs.then(|| agents(ctx, out, profile.clone(), region, within));
         let reached = probe.as_ref().is_ok_and(|probe| probe.verdict().is_ok());
-        let role = (with_role && reached).then(|| role(ctx, out, &profile, agent.is_some()));
+        let role = (wanted.role && reached).then(|| role(ctx, out, &profile, agent.is_some()));
+        let mut claude = ClaudeFacts::read(ctx);
+        if let (true, Some(Ok(_)), Some(Ok(()))) = (wanted.hook, &agent, &role) {
+            let printed = claude.runnable_hook().map(|command| ctx.launcher.hook(command, HOOK));
+            claude.ran = printed.map(|printed| hook::judge(&printed?, ctx.clock.wall()));
+        }
+        let inspection = one_shot::inspect(ctx, out, &profile, claude.default_profile());
+        let inspection = inspection.and_then(|reply| call::read(&reply)).map_err(failure);
         out.progress("");
-        let profiles = one_shot::profiles(ctx, out).and_then(|reply| call::read(&reply)).map_err(failure);
         let ambient = AMBIENT.into_iter().filter(|name| ctx.vars.get(name).is_some()).collect();
-        Ok(Self { probe, agent, agents_probe, profile, profiles, ambient, role, claude: claude(ctx) })
+        let (now, socket) = (ctx.clock.wall(), ctx.socket.to_owned());
+        let sandbox = ctx.vars.get("SANDBOX_RUNTIME").is_some();
+        let (service, agentctl) = (service(ctx), agentctl(ctx));
+        Ok(Self {
+            now,
+            probe,
+            agent,
+            agents_probe,
+            socket,
+            sandbox,
+            service,
+            agentctl,
+            profile,
+            inspection,
+            ambient,
+            role,
+            claude,
+        })
+    }
+
+    /// What the config says of the profile, if that much is known.
+    #[must_use]
+    pub fn says(&self) -> Option<&ProfileSays> {
+        self.inspection.as_ref().ok()?.profile.as_ref().ok()
+    }
+
+    /// The profile's session, if that much is known.
+    #[must_use]
+    pub fn session(&self) -> Option<&SessionSays> {
+        self.says()?.session.as_ref()?.as_ref().ok()
     }
 }
 
 fn failure(problem: Problem) -> Failure {
     match problem {
         Problem::Failed(failure) => failure,
-        other => Failure::new(crate::core::failure::FailureClass::Transient, other.line().unwrap_or_default(), ""),
+        other => Failure::new(FailureClass::Transient, other.line().unwrap_or_default(), ""),
     }
+}
+
+fn service(ctx: &Context<'_>) -> Option<ServiceFacts> {
+    let installation = Installation::plan(ctx.vars, ctx.socket, &ctx.launcher.program().ok()?).ok()?;
+    let whole = installation.files.iter().all(|file| file.path.exists());
+    let listens_here = installation.is_for(ctx.socket);
+    installation.is_installed().then_some(ServiceFacts { listens_here, whole })
+}
+
+fn agentctl(ctx: &Context<'_>) -> Option<PathBuf> {
+    let agentd = ctx.launcher.program().ok()?;
+    Some(agentd.with_file_name(format!("agentctl{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// Whether the profile has credentials, by the agent, or without one by a child.
@@ -113,35 +177,6 @@ fn role(ctx: &Context<'_>, out: &mut Output<'_>, profile: &str, agent: bool) -> 
         false => one_shot::resolve(ctx, out, profile, credentials::Wish::default(), ROLE),
     };
     asked.map(drop).map_err(failure)
-}
-
-fn claude(ctx: &Context<'_>) -> ClaudeFacts {
-    let folder = ctx.vars.get("CLAUDE_CONFIG_DIR").map(PathBuf::from);
-    let folder = folder.or_else(|| Some(ctx.vars.home().ok()?.join(".claude"))).unwrap_or_else(|| ".claude".into());
-    let path = folder.join("settings.json");
-    let settings = settings(&path);
-    let hook_program = settings.as_ref().ok().and_then(Option::as_ref).and_then(|settings| {
-        let command = settings.get(EXPORT)?.as_str()?;
-        Some(PathBuf::from(command.split_whitespace().next()?.trim_matches(['\'', '"'])))
-    });
-    let overrides = |project: &PathBuf| {
-        let same = std::fs::canonicalize(project).ok() == std::fs::canonicalize(&path).ok();
-        !same && settings_of(project).is_some_and(|settings| settings.contains_key(EXPORT))
-    };
-    let overriding = PROJECT.iter().map(PathBuf::from).filter(|p| p.exists()).filter(overrides).collect();
-    let hook_exists = hook_program.as_ref().is_some_and(|program| program.is_file());
-    ClaudeFacts { path, settings, hook_program, hook_exists, overriding }
-}
-
-fn settings_of(path: &Path) -> Option<Map<String, Value>> {
-    settings(path).ok().flatten()
-}
-
-fn settings(path: &Path) -> Result<Option<Map<String, Value>>, String> {
-    match setup::read(path)? {
-        None => Ok(None),
-        Some(bytes) => claude_settings::read(&bytes).map(Some).map_err(|failure| failure.message),
-    }
 }
 
 fn own(

@@ -1,0 +1,176 @@
+//! What Claude Code's settings say, and what becomes of their hook.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::cli::context::Context;
+use crate::core::claude_settings;
+use crate::core::words;
+use crate::files::setup;
+
+/// Runs for credentials.
+pub const EXPORT: &str = "awsCredentialExport";
+/// Runs when Claude Code's own check of STS fails.
+pub const REFRESH: &str = "awsAuthRefresh";
+/// The settings of a folder, relative to it.
+const PROJECT: [&str; 2] = [".claude/settings.json", ".claude/settings.local.json"];
+/// The settings of whoever runs the machine, which win over all others.
+const MANAGED: [&str; 2] =
+    ["/etc/claude-code/managed-settings.json", "/Library/Application Support/ClaudeCode/managed-settings.json"];
+/// Variables that settings and shells may set.
+const VARIABLES: [&str; 11] = [
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_MANTLE",
+    "ANTHROPIC_MODEL",
+    "ANTHROPIC_SMALL_FAST_MODEL",
+    "ANTHROPIC_DEFAULT_OPUS_MODEL",
+    "ANTHROPIC_DEFAULT_SONNET_MODEL",
+    "ANTHROPIC_DEFAULT_HAIKU_MODEL",
+    "ANTHROPIC_DEFAULT_FABLE_MODEL",
+];
+
+/// What Claude Code's settings say.
+#[derive(Clone, Debug)]
+pub struct ClaudeFacts {
+    /// The user's.
+    pub path: PathBuf,
+    /// What they hold; `None`: there are none.
+    pub settings: Result<Option<Map<String, Value>>, String>,
+    /// The program of `awsCredentialExport`.
+    pub hook: Option<Program>,
+    /// What it came to: milliseconds of life that are left to the credentials, or why there are none. `None`: it was not
+    /// run.
+    pub ran: Option<Result<i64, String>>,
+    /// Other settings that win over the user's, with a command of another tool.
+    pub overriding: Vec<Override>,
+    /// What of this shell's environment matters to Claude Code.
+    pub shell: Vec<(&'static str, String)>,
+}
+
+/// A program that settings name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// As it is written.
+    pub path: PathBuf,
+    /// Whether it is there.
+    pub exists: bool,
+    /// Whether it may be run.
+    pub executable: bool,
+}
+
+/// A command of another tool in settings that win.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// The settings.
+    pub path: PathBuf,
+    /// The key.
+    pub key: &'static str,
+}
+
+impl ClaudeFacts {
+    /// Reads the settings.
+    pub(super) fn read(ctx: &Context<'_>) -> Self {
+        let folder = ctx.vars.get("CLAUDE_CONFIG_DIR").map(PathBuf::from);
+        let folder = folder.or_else(|| Some(ctx.vars.home().ok()?.join(".claude"))).unwrap_or_else(|| ".claude".into());
+        let path = folder.join("settings.json");
+        let settings = settings(&path);
+        let others = PROJECT.iter().chain(&MANAGED).map(PathBuf::from);
+        let overriding = others.filter(|other| !same(other, &path)).flat_map(overrides).collect();
+        let shell = VARIABLES.into_iter().filter_map(|name| Some((name, ctx.vars.get(name)?.to_owned()))).collect();
+        let mut facts = Self { path, settings, hook: None, ran: None, overriding, shell };
+        facts.hook = facts.command(EXPORT).and_then(program);
+        facts
+    }
+
+    /// The settings, where they can be read.
+    #[must_use]
+    pub fn known(&self) -> Option<&Map<String, Value>> {
+        self.settings.as_ref().ok()?.as_ref()
+    }
+
+    /// A text among the settings.
+    #[must_use]
+    pub fn command(&self, key: &str) -> Option<&str> {
+        self.known()?.get(key)?.as_str()
+    }
+
+    /// A variable as Claude Code sees it: of its settings, else of the shell.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        let own = self.known().and_then(|settings| settings.get("env")?.get(name)?.as_str());
+        let shell = || self.shell.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+        own.or_else(shell).filter(|value| !value.is_empty())
+    }
+
+    /// The profile that Claude Code's own chain of credentials takes.
+    #[must_use]
+    pub fn default_profile(&self) -> &str {
+        self.variable("AWS_PROFILE").unwrap_or("default")
+    }
+
+    /// The region of Bedrock as Claude Code finds it.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        self.variable("AWS_REGION").or_else(|| self.variable("AWS_DEFAULT_REGION"))
+    }
+
+    /// The hook, where it is one of ours that prints credentials.
+    #[must_use]
+    pub fn own_hook(&self) -> Option<&str> {
+        self.command(EXPORT).filter(|command| is_ours(command) && command.contains(" export"))
+    }
+
+    /// The same, where its program can be run from anywhere.
+    #[must_use]
+    pub fn runnable_hook(&self) -> Option<&str> {
+        let found = self.hook.as_ref().is_some_and(|hook| hook.path.is_absolute() && hook.exists && hook.executable);
+        self.own_hook().filter(|_| found)
+    }
+}
+
+/// Whether a command is the agent's.
+#[must_use]
+pub fn is_ours(command: &str) -> bool {
+    command.contains("agentctl")
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    std::fs::canonicalize(one).is_ok_and(|one| std::fs::canonicalize(other).is_ok_and(|other| one == other))
+}
+
+fn overrides(path: PathBuf) -> Vec<Override> {
+    let Ok(Some(settings)) = settings(&path) else { return Vec::new() };
+    let foreign = |key: &&str| settings.get(*key).and_then(Value::as_str).is_some_and(|command| !is_ours(command));
+    [EXPORT, REFRESH].into_iter().filter(foreign).map(|key| Override { path: path.clone(), key }).collect()
+}
+
+fn program(command: &str) -> Option<Program> {
+    let path = PathBuf::from(words::first_word(command)?);
+    let (exists, executable) = match std::fs::metadata(&path) {
+        Ok(metadata) => (metadata.is_file(), is_executable(&metadata)),
+        Err(_) => (false, false),
+    };
+    Some(Program { path, exists, executable })
+}
+
+#[cfg(unix)]
+fn is_executable(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    metadata.permissions().mode() & 0o111 != 0
+}
+
+#[cfg(not(unix))]
+fn is_executable(_: &std::fs::Metadata) -> bool {
+    true
+}
+
+fn settings(path: &Path) -> Result<Option<Map<String, Value>>, String> {
+    match setup::read(path)? {
+        None => Ok(None),
+        Some(bytes) => claude_settings::read(&bytes).map(Some).map_err(|failure| failure.message),
+    }
+}

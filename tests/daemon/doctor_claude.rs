@@ -1,0 +1,151 @@
+//! `agentctl doctor` about Claude Code's settings: the hook and what it prints, logins at starts, region and models. One
+//! thing is wrong in each world, its finding leads, and its fix, applied to the letter, cures it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::agent::{AGENTCTL, Agent};
+use crate::behind::check;
+use crate::doctor_settings::{doctor, healthy, is_well, leads, settings};
+
+fn file(agent: &Agent) -> PathBuf {
+    agent.home.path().join(".claude/settings.json")
+}
+
+/// Runs the fix, without a terminal.
+fn run_fix(agent: &Agent, fix: &str) {
+    let line = fix.strip_prefix("agentctl ").unwrap_or_else(|| panic!("{fix}"));
+    let words: Vec<&str> = line.split(' ').chain(["--region", "eu-west-1", "--yes"]).collect();
+    agent.ctl(&words).expect_success();
+    is_well(agent);
+}
+
+fn hook(agent: &Agent, command: impl Into<Value>) {
+    let command = command.into();
+    settings(agent, |s| s["awsCredentialExport"] = command);
+}
+
+#[test]
+fn a_hook_that_leads_nowhere() {
+    let agent = healthy();
+    hook(&agent, 7);
+    run_fix(&agent, &leads(&agent, "claude-hook", 0, "awsCredentialExport is no text"));
+    hook(&agent, "'/opt/agentctl export");
+    run_fix(&agent, &leads(&agent, "claude-hook", 12, "awsCredentialExport is no command"));
+    hook(&agent, format!("{AGENTCTL} status --json"));
+    run_fix(&agent, &leads(&agent, "claude-hook", 12, "awsCredentialExport is not agentctl export"));
+
+    fs::create_dir(agent.home.path().join("a b")).unwrap();
+    let copy = agent.home.script("a b/agentctl", &format!("#!/bin/sh\nexec {AGENTCTL} \"$@\"\n"));
+    hook(&agent, format!("'{}' export --profile dev-sso", copy.display()));
+    is_well(&agent);
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).unwrap();
+    let fix = leads(&agent, "claude-hook", 12, "which may not be run");
+    assert!(Command::new("/bin/sh").args(["-c", &fix]).status().unwrap().success());
+    is_well(&agent);
+}
+
+#[test]
+fn a_hook_that_comes_to_nothing() {
+    let agent = healthy();
+    hook(&agent, format!("{AGENTCTL} export --profile other"));
+    run_fix(&agent, &leads(&agent, "claude-credentials", 12, "run as Claude Code does, fails: "));
+    let said = "prints something else than credentials alone";
+    hook(&agent, format!("{AGENTCTL} export --profile dev-sso; echo done"));
+    run_fix(&agent, &leads(&agent, "claude-credentials", 12, said));
+    let chatty = agent.home.script("agentctl-wrap", "#!/bin/sh\necho 'Assuming your role ...'\n");
+    hook(&agent, format!("{} export", chatty.display()));
+    run_fix(&agent, &leads(&agent, "claude-credentials", 12, said));
+    let needy = agent.home.script("agentctl-needy", "#!/bin/sh\nneedy-tool \"$@\"\n");
+    hook(&agent, format!("{} export", needy.display()));
+    run_fix(&agent, &leads(&agent, "claude-credentials", 12, "runs a program that is not found in /usr/bin:/bin"));
+}
+
+/// It is waited for, and then no longer; no agent is started by doctor.
+#[test]
+fn a_hook_that_does_not_end() {
+    let agent = healthy();
+    let slow = agent.home.script("agentctl-slow", "#!/bin/sh\nexec sleep 60\n");
+    hook(&agent, format!("exec {} export", slow.display()));
+    leads(&agent, "claude-hook", 0, "names 'exec', which is looked for in Claude Code's PATH");
+    hook(&agent, format!("{} export", slow.display()));
+    run_fix(&agent, &leads(&agent, "claude-credentials", 12, "does not end within 5 s"));
+    agent.ctl(&["daemon", "stop"]).expect_success();
+    let (report, _) = doctor(&agent, &[]);
+    assert_eq!(check(&report, "claude-credentials")["severity"], "skipped", "{report:#}");
+    assert_eq!(agent.ctl(&["daemon", "status"]).code(), 19, "doctor starts nobody");
+}
+
+#[test]
+fn another_tools_hook_is_left_alone() {
+    let agent = healthy();
+    let mark = agent.home.path().join("ran");
+    hook(&agent, format!("touch {}", mark.display()));
+    is_well(&agent);
+    let (report, _) = doctor(&agent, &[]);
+    assert_eq!(check(&report, "claude-hook")["severity"], "note", "{report:#}");
+    assert_eq!(check(&report, "claude-credentials")["severity"], "skipped", "{report:#}");
+    assert!(!mark.exists());
+}
+
+#[test]
+fn a_login_of_ours_that_runs_at_every_start() {
+    let agent = healthy();
+    settings(&agent, |s| s["awsAuthRefresh"] = json!(format!("{AGENTCTL} login --profile dev-sso")));
+    let fix = leads(&agent, "claude-refresh", 0, "is ours, but runs at every start");
+    assert_eq!(
+        fix,
+        format!("take awsAuthRefresh out of {}; awsCredentialExport does without it", file(&agent).display())
+    );
+    // With a profile that Claude Code finds by itself it is in its place.
+    let line = format!("{AGENTCTL} credential-process --profile dev-sso");
+    agent.home.add_process_profile("tools", &line);
+    settings(&agent, |s| s["env"]["AWS_PROFILE"] = json!("tools"));
+    is_well(&agent);
+    settings(&agent, |s| drop(s["env"].as_object_mut().unwrap().remove("AWS_PROFILE")));
+    leads(&agent, "claude-refresh", 0, "finds no credentials in profile 'default'");
+    settings(&agent, |s| drop(s.as_object_mut().unwrap().remove("awsAuthRefresh")));
+    is_well(&agent);
+}
+
+#[test]
+fn bedrock_that_is_not_asked_or_not_found() {
+    let agent = healthy();
+    let without = |name: &str| settings(&agent, |s| drop(s["env"].as_object_mut().unwrap().remove(name)));
+    without("CLAUDE_CODE_USE_BEDROCK");
+    run_fix(&agent, &leads(&agent, "claude-region", 0, "does not use Bedrock: CLAUDE_CODE_USE_BEDROCK is not set"));
+    without("AWS_REGION");
+    run_fix(&agent, &leads(&agent, "claude-region", 0, "Claude Code has no AWS_REGION"));
+}
+
+#[test]
+fn models_that_are_not_to_be_had_there() {
+    let agent = healthy();
+    let set = |name: &str, model: &str| settings(&agent, |s| s["env"][name] = json!(model));
+    // Does what `set NAME to VALUE, or another of: ...` says.
+    let apply = |fix: &str| {
+        let (name, rest) =
+            fix.strip_prefix("set ").and_then(|fix| fix.split_once(" to ")).unwrap_or_else(|| panic!("{fix}"));
+        set(name, rest.split(", or ").next().unwrap());
+        is_well(&agent);
+    };
+    set("ANTHROPIC_MODEL", "anthropic.claude-sonnet-4-5-20250929-v1:0[1m]");
+    let fix = leads(&agent, "claude-model", 0, "a bare model id, which Bedrock's on-demand throughput refuses");
+    assert!(fix.starts_with("set ANTHROPIC_MODEL to eu.anthropic.claude-sonnet-4-5-20250929-v1:0[1m], or"), "{fix}");
+    assert!(fix.ends_with("agentctl models --profile dev-sso --region eu-west-1"), "{fix}");
+    apply(&fix);
+    set("ANTHROPIC_SMALL_FAST_MODEL", "us.anthropic.claude-haiku-4-5-20251001-v1:0");
+    let expected = "an inference profile that eu-west-1 does not have";
+    apply(&leads(&agent, "claude-model", 0, expected));
+    let elsewhere = "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/abc";
+    set("ANTHROPIC_DEFAULT_OPUS_MODEL", elsewhere);
+    let fix =
+        leads(&agent, "claude-model", 0, "is an inference profile of us-east-1, and Bedrock is asked in eu-west-1");
+    assert!(fix.starts_with("set AWS_REGION to us-east-1, or ANTHROPIC_DEFAULT_OPUS_MODEL to one of:"), "{fix}");
+    set("ANTHROPIC_DEFAULT_OPUS_MODEL", "global.anthropic.claude-opus-4-5");
+    is_well(&agent);
+}
