@@ -41,6 +41,10 @@ mod disk;
 mod doctor;
 #[cfg(test)]
 #[cfg(unix)]
+#[path = "daemon/doctor_bedrock.rs"]
+mod doctor_bedrock;
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "daemon/doctor_claude.rs"]
 mod doctor_claude;
 #[cfg(test)]

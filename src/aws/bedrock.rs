@@ -1,6 +1,7 @@
-//! Bedrock's control plane, asked with a role's keys: ListInferenceProfiles.
+//! Bedrock, asked with a role's keys: ListInferenceProfiles, GetUseCaseForModelAccess, and InvokeModel for one token.
 
 use aws_sdk_bedrock::types::{InferenceProfileSummary, InferenceProfileType};
+use aws_sdk_bedrockruntime::primitives::Blob;
 
 use super::endpoints::Service;
 use super::{Aws, Prepared};
@@ -13,6 +14,9 @@ use crate::core::credential::RoleCredentials;
 const PAGE: i32 = 100;
 /// More pages than this are no list for a person; what comes behind them is left out.
 const MOST_PAGES: usize = 20;
+/// The shortest turn ("Anthropic Claude Messages API": `anthropic_version`, `max_tokens` and `messages` are required).
+const TURN: &[u8] =
+    br#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":1,"messages":[{"role":"user","content":"ping"}]}"#;
 
 impl Aws {
     /// What the account may use in a region: AWS's own inference profiles and the account's. Some requests, one for each
@@ -47,7 +51,7 @@ impl Aws {
         kind: &InferenceProfileType,
         token: Option<String>,
     ) -> Result<(Vec<InferenceProfile>, Option<String>), Box<Evidence>> {
-        let prepared = self.prepare_bedrock(region, keys)?;
+        let prepared = self.prepare_bedrock(Operation::ListInferenceProfiles, Service::Bedrock, region, keys)?;
         let client = prepared.http.bedrock(region, &prepared.target, keys);
         let request =
             client.list_inference_profiles().max_results(PAGE).type_equals(kind.clone()).set_next_token(token);
@@ -60,16 +64,59 @@ impl Aws {
         }
     }
 
-    fn prepare_bedrock(&self, region: &str, keys: &RoleCredentials) -> Result<Prepared, Box<Evidence>> {
-        let operation = Operation::ListInferenceProfiles;
+    /// Whether the account has filled in Anthropic's use-case form.
+    ///
+    /// # Errors
+    /// What the failure showed.
+    pub async fn use_case_form(&self, region: &str, keys: &RoleCredentials) -> Result<bool, Box<Evidence>> {
+        let prepared = self.prepare_bedrock(Operation::GetUseCase, Service::Bedrock, region, keys)?;
+        let client = prepared.http.bedrock(region, &prepared.target, keys);
+        let request = client.get_use_case_for_model_access();
+        match request.customize().interceptor(prepared.trace.clone()).send().await {
+            Ok(_) => Ok(true),
+            Err(error) => match prepared.failure(&error).await {
+                evidence if is_absent(&evidence) => Ok(false),
+                evidence => Err(evidence),
+            },
+        }
+    }
+
+    /// Asks a model for one token, as Claude Code asks for many: the one proof that it can be used. It costs what a dozen
+    /// tokens cost.
+    ///
+    /// # Errors
+    /// What the failure showed.
+    pub async fn invoke(&self, region: &str, keys: &RoleCredentials, model: &str) -> Result<(), Box<Evidence>> {
+        let prepared = self.prepare_bedrock(Operation::InvokeModel, Service::BedrockRuntime, region, keys)?;
+        let client = prepared.http.bedrock_runtime(region, &prepared.target, keys);
+        let request = client.invoke_model().model_id(model).content_type("application/json").body(Blob::new(TURN));
+        match request.customize().interceptor(prepared.trace.clone()).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(prepared.failure(&error).await),
+        }
+    }
+
+    fn prepare_bedrock(
+        &self,
+        operation: Operation,
+        service: Service,
+        region: &str,
+        keys: &RoleCredentials,
+    ) -> Result<Prepared, Box<Evidence>> {
         let refuse = |u: super::endpoints::Unusable| {
-            let (host, detail, fix) = (Service::Bedrock.default_host(region), u.detail, u.fix);
+            let (host, detail, fix) = (service.default_host(region), u.detail, u.fix);
             Box::new(Evidence { operation, host, signal: Signal::Unusable { detail, fix } })
         };
-        let target = self.shared.endpoints.regional(Service::Bedrock, region).map_err(refuse)?;
+        let target = self.shared.endpoints.regional(service, region).map_err(refuse)?;
         let http = self.shared.http.route(&target).map_err(refuse)?;
         self.prepared(operation, target, http, &[&keys.secret_access_key, &keys.session_token])
     }
+}
+
+/// AWS knows of no form.
+fn is_absent(evidence: &Evidence) -> bool {
+    let Signal::Answer(answer) = &evidence.signal else { return false };
+    answer.aws_mark && answer.code.as_deref() == Some("ResourceNotFoundException")
 }
 
 fn read(summary: InferenceProfileSummary) -> InferenceProfile {

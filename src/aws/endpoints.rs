@@ -27,6 +27,8 @@ pub enum Service {
     Sts,
     /// Bedrock's control plane.
     Bedrock,
+    /// Where Bedrock's models are.
+    BedrockRuntime,
 }
 
 /// A resolved address.
@@ -58,6 +60,7 @@ pub struct EnvironmentEndpoints {
     portal: Option<(&'static str, Target)>,
     sts: Option<Target>,
     bedrock: Option<(&'static str, Target)>,
+    bedrock_runtime: Option<(&'static str, Target)>,
     ignore_all: bool,
 }
 
@@ -71,6 +74,7 @@ impl Service {
             Self::Portal => "AWS_ENDPOINT_URL_SSO",
             Self::Sts => "AWS_ENDPOINT_URL_STS",
             Self::Bedrock => "AWS_ENDPOINT_URL_BEDROCK",
+            Self::BedrockRuntime => "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
         }
     }
 
@@ -82,6 +86,7 @@ impl Service {
             Self::Portal => "SSO portal",
             Self::Sts => "STS",
             Self::Bedrock => "Bedrock",
+            Self::BedrockRuntime => "Bedrock runtime",
         }
     }
 
@@ -94,6 +99,7 @@ impl Service {
             Self::Portal => format!("portal.sso.{region}.{suffix}"),
             Self::Sts => format!("sts.{region}.{suffix}"),
             Self::Bedrock => format!("bedrock.{region}.{suffix}"),
+            Self::BedrockRuntime => format!("bedrock-runtime.{region}.{suffix}"),
         }
     }
 }
@@ -124,10 +130,11 @@ impl EnvironmentEndpoints {
         let global = honoured(GLOBAL);
         let oidc = honoured(Service::Oidc.variable()).or_else(|| global.clone());
         let portal = honoured(Service::Portal.variable()).or_else(|| global.clone());
-        let bedrock = honoured(Service::Bedrock.variable()).or(global);
+        let bedrock = honoured(Service::Bedrock.variable()).or_else(|| global.clone());
+        let bedrock_runtime = honoured(Service::BedrockRuntime.variable()).or(global);
         // Nothing secret is sent there: wherever other tools go is fine.
         let sts = [Service::Sts.variable(), GLOBAL].iter().find_map(|name| parse(set(name)?).ok());
-        (Self { oidc, portal, sts, bedrock, ignore_all: false }, findings)
+        (Self { oidc, portal, sts, bedrock, bedrock_runtime, ignore_all: false }, findings)
     }
 
     /// What status shows.
@@ -159,7 +166,9 @@ impl EnvironmentEndpoints {
         let (from_env, configured) = match service {
             Service::Oidc => (&self.oidc, &session.endpoints.oidc),
             Service::Portal => (&self.portal, &session.endpoints.portal),
-            Service::Sts | Service::Bedrock => return self.regional(service, &session.region),
+            Service::Sts | Service::Bedrock | Service::BedrockRuntime => {
+                return self.regional(service, &session.region);
+            }
         };
         match (from_env, configured) {
             (Some((_, target)), _) => Ok(target.clone()),
@@ -183,11 +192,14 @@ impl EnvironmentEndpoints {
                 fix: "name one, for example eu-west-1".to_owned(),
             });
         }
-        Ok(match (service, &self.bedrock) {
-            (Service::Bedrock, Some((_, target))) => target.clone(),
-            (Service::Sts, _) => self.sts(region),
-            _ => own(service, region),
-        })
+        let from_env = match service {
+            Service::Bedrock => &self.bedrock,
+            Service::BedrockRuntime => &self.bedrock_runtime,
+            Service::Oidc => &self.oidc,
+            Service::Portal => &self.portal,
+            Service::Sts => return Ok(self.sts(region)),
+        };
+        Ok(from_env.as_ref().map_or_else(|| own(service, region), |(_, target)| target.clone()))
     }
 
     /// Where STS is in a region.

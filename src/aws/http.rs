@@ -116,21 +116,39 @@ impl Routed {
     /// A Bedrock client that signs with these keys.
     #[cfg(feature = "bedrock")]
     pub(super) fn bedrock(&self, region: &str, target: &Target, keys: &RoleCredentials) -> aws_sdk_bedrock::Client {
-        let signer = aws_sdk_bedrock::config::Credentials::new(
-            keys.access_key_id.as_str(),
-            keys.secret_access_key.expose(),
-            Some(keys.session_token.expose().to_owned()),
-            None,
-            "agentd",
-        );
         let unsigned = sdk_client!(aws_sdk_bedrock, self, region, target);
-        aws_sdk_bedrock::Client::from_conf(unsigned.config().to_builder().credentials_provider(signer).build())
+        let signed = unsigned.config().to_builder().credentials_provider(signer(keys)).build();
+        aws_sdk_bedrock::Client::from_conf(signed)
+    }
+
+    /// The same for its models.
+    #[cfg(feature = "bedrock")]
+    pub(super) fn bedrock_runtime(
+        &self,
+        region: &str,
+        target: &Target,
+        keys: &RoleCredentials,
+    ) -> aws_sdk_bedrockruntime::Client {
+        let unsigned = sdk_client!(aws_sdk_bedrockruntime, self, region, target);
+        let signed = unsigned.config().to_builder().credentials_provider(signer(keys)).build();
+        aws_sdk_bedrockruntime::Client::from_conf(signed)
     }
 
     /// An SSO portal client.
     pub(super) fn portal(&self, region: &str, target: &Target) -> aws_sdk_sso::Client {
         sdk_client!(aws_sdk_sso, self, region, target)
     }
+}
+
+#[cfg(feature = "bedrock")]
+fn signer(keys: &RoleCredentials) -> aws_sdk_bedrock::config::Credentials {
+    aws_sdk_bedrock::config::Credentials::new(
+        keys.access_key_id.as_str(),
+        keys.secret_access_key.expose(),
+        Some(keys.session_token.expose().to_owned()),
+        None,
+        "agentd",
+    )
 }
 
 /// The checked roots as the text that the SDK's store wants. The platform's roots are among them already, so its own

@@ -35,14 +35,25 @@ impl Aws {
         &self.shared.closer.prober
     }
 
-    /// The hosts behind a session, and STS in `region` for the tools that ask it.
+    /// The hosts behind a session, and STS in `region` for the tools that ask it; where they are said to ask Bedrock there,
+    /// that too.
     ///
     /// # Errors
     /// An address of the session cannot be used.
-    pub fn probe_targets(&self, session: &SsoSession, region: &str) -> Result<Vec<probe::Target>, Unusable> {
+    pub fn probe_targets(
+        &self,
+        session: &SsoSession,
+        region: &str,
+        bedrock: bool,
+    ) -> Result<Vec<probe::Target>, Unusable> {
         let resolve = |service| Ok(target(service, &self.shared.endpoints.resolve(service, session)?));
         let sts = self.shared.endpoints.sts(region);
-        Ok(vec![resolve(Service::Oidc)?, resolve(Service::Portal)?, target(Service::Sts, &sts)])
+        let mut targets = vec![resolve(Service::Oidc)?, resolve(Service::Portal)?, target(Service::Sts, &sts)];
+        if bedrock {
+            let runtime = Service::BedrockRuntime;
+            targets.push(target(runtime, &self.shared.endpoints.regional(runtime, region)?));
+        }
+        Ok(targets)
     }
 }
 
@@ -57,7 +68,11 @@ fn target(service: Service, target: &Target) -> probe::Target {
         https: target.https,
         loopback: target.loopback,
         own: target.url.is_none(),
-        needed_by: if matches!(service, Service::Oidc | Service::Portal) { NeededBy::Agent } else { NeededBy::Clients },
+        needed_by: match service {
+            Service::Oidc | Service::Portal => NeededBy::Agent,
+            Service::Sts => NeededBy::Clients,
+            Service::Bedrock | Service::BedrockRuntime => NeededBy::Turns,
+        },
         request: request(service, base),
     }
 }
@@ -68,6 +83,7 @@ fn request(service: Service, base: &str) -> Request {
         Service::Oidc => ("POST", "/token", Some(("application/json", "{}"))),
         Service::Portal => ("GET", "/assignment/accounts", None),
         Service::Bedrock => ("GET", "/inference-profiles", None),
+        Service::BedrockRuntime => ("POST", "/model/none/invoke", Some(("application/json", "{}"))),
         Service::Sts => {
             let form = "Action=GetCallerIdentity&Version=2011-06-15";
             ("POST", "/", Some(("application/x-www-form-urlencoded; charset=utf-8", form)))

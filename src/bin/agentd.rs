@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use aws_credential_agent::daemon::bedrock;
 use aws_credential_agent::daemon::inspect;
 use aws_credential_agent::daemon::logout_flow::{self, Which};
 use aws_credential_agent::daemon::probe;
@@ -63,9 +64,21 @@ enum Once {
         /// Where tools ask STS [default: the profile's region]
         #[arg(long, value_name = "REGION")]
         region: Option<String>,
+        /// Look at Bedrock's host in that region too
+        #[arg(long)]
+        bedrock: bool,
         /// How long it may take, in milliseconds, at most 5000
         #[arg(long, value_name = "MS", default_value_t = 5_000)]
         timeout_ms: u64,
+    },
+    /// Try models of Bedrock with credentials from stdin, and print what came of it as JSON
+    Bedrock {
+        /// Where
+        #[arg(long, value_name = "REGION")]
+        region: String,
+        /// An inference profile; each is asked for one token
+        #[arg(long = "model", value_name = "ID")]
+        models: Vec<String>,
     },
     /// Print what the AWS config says of each profile as JSON
     Profiles,
@@ -105,10 +118,11 @@ fn main() -> ExitCode {
             min_ttl: Duration::from_secs(min_ttl.min(24 * 3600)),
             timeout: Duration::from_millis(timeout_ms),
         }),
-        Some(Once::Probe { profile, sso_session, region, timeout_ms }) => {
+        Some(Once::Probe { profile, sso_session, region, bedrock, timeout_ms }) => {
             let within = Duration::from_millis(timeout_ms);
-            probe::main(config, &probe::Question { profile, sso_session, region, within })
+            probe::main(config, &probe::Question { profile, sso_session, region, bedrock, within })
         }
+        Some(Once::Bedrock { region, models }) => bedrock::main(config.as_deref(), &region, &models),
         Some(Once::Profiles) => profiles::main(),
         Some(Once::Inspect { profile, also }) => inspect::main(&profile, &also),
         Some(Once::Logout { profile, sso_session, all }) => {

@@ -156,7 +156,8 @@ Checks:
   config:  config, profile, sso-session, scopes, shadowing, process, region
   session: token, registration, role
   claude:  claude-settings, claude-hook, claude-credentials, claude-refresh,
-           claude-project, claude-region, claude-model")]
+           claude-project, claude-region, claude-model
+  bedrock: bedrock-host, bedrock-list, bedrock-model, bedrock-form")]
     Doctor(Doctor),
     /// Let systemd or launchd hold the socket and start the agent
     #[command(after_help = "Examples:

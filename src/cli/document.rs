@@ -1,78 +1,24 @@
 //! Reading the union document of the agent: nothing is printed that was not understood as a whole.
 
-use serde::{Deserialize, Deserializer};
-
 use super::outcome::Problem;
+use crate::api::process_json;
 use crate::core::credential::RoleCredentials;
-use crate::core::secret::Secret;
-use crate::core::time::Timestamp;
 
-/// Reads the document and checks it: `Version` 1, four keys that are there and say the same twice, an expiry that is a
-/// time, and no control character in any of them (each format of `export` relies on that).
+/// Reads the document ([`process_json::parse`]).
 ///
 /// # Errors
 /// Class `agent-unreachable`: what answered is not (this version of) the agent. The text never quotes the document.
 pub fn parse(body: &[u8]) -> Result<RoleCredentials, Problem> {
-    let union: Union = serde_json::from_slice(body).map_err(|_| odd("it is not the credentials document"))?;
-    if union.version != 1 {
-        return Err(odd("its Version is not 1"));
-    }
-    let Union { access_key_id, secret_access_key, session_token, expiration, credentials, .. } = union;
-    let flat = Keys { access_key_id, secret_access_key, session_token, expiration };
-    if flat != credentials {
-        return Err(odd("its two parts differ"));
-    }
-    for text in [flat.access_key_id.as_str(), flat.secret_access_key.expose(), flat.session_token.expose()] {
-        if text.is_empty() || text.chars().any(char::is_control) {
-            return Err(odd("a key is empty or malformed"));
-        }
-    }
-    Ok(RoleCredentials {
-        access_key_id: flat.access_key_id,
-        secret_access_key: flat.secret_access_key,
-        session_token: flat.session_token,
-        expires_at: flat.expiration,
+    process_json::parse(body).map_err(|what| {
+        Problem::unreachable(format!("the agent's answer cannot be used: {what}"), "agentctl daemon restart")
     })
-}
-
-fn odd(what: &str) -> Problem {
-    Problem::unreachable(format!("the agent's answer cannot be used: {what}"), "agentctl daemon restart")
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Union {
-    version: u32,
-    // Not `serde(flatten)`: that would leave unwiped copies of the secrets behind.
-    access_key_id: String,
-    #[serde(deserialize_with = "secret")]
-    secret_access_key: Secret,
-    #[serde(deserialize_with = "secret")]
-    session_token: Secret,
-    expiration: Timestamp,
-    credentials: Keys,
-}
-
-#[derive(Deserialize, PartialEq)]
-#[serde(rename_all = "PascalCase")]
-struct Keys {
-    access_key_id: String,
-    #[serde(deserialize_with = "secret")]
-    secret_access_key: Secret,
-    #[serde(deserialize_with = "secret")]
-    session_token: Secret,
-    expiration: Timestamp,
-}
-
-/// The string moves into the secret, so that no copy of ours stays behind.
-fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<Secret, D::Error> {
-    String::deserialize(d).map(Secret::new)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::process_json::union_document;
+    use crate::core::time::Timestamp;
 
     fn sample() -> RoleCredentials {
         RoleCredentials {

@@ -14,7 +14,7 @@ use super::render::page::Page;
 use super::render::text::{Paint, pad, width};
 use super::status::view;
 use crate::api::v1::{self, ModelsDocument};
-use crate::core::bedrock::{InferenceProfile, ProfileKind};
+use crate::core::bedrock::{self, InferenceProfile, ProfileKind};
 use crate::core::failure::shell_word;
 
 /// Credentials, and some requests to Bedrock, one after the other.
@@ -30,9 +30,13 @@ const INDENT: usize = 4;
 /// # Errors
 /// As [`ask`]; class `misconfigured` where nobody names a region.
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Models) -> Result<(), Problem> {
-    let profile = ctx.profile()?;
     let env = || ctx.vars.get("AWS_REGION").or_else(|| ctx.vars.get("AWS_DEFAULT_REGION"));
     let region = args.region.as_deref().or_else(env);
+    if args.policy {
+        let policy = bedrock::policy(region.unwrap_or_default());
+        return out.document(format!("{policy:#}\n").as_bytes());
+    }
+    let profile = ctx.profile()?;
     let reply = ask(ctx, out, &profile, region, !args.no_autostart)?;
     if args.json {
         return out.document(format!("{:#}\n", call::read::<Value>(&reply)?).as_bytes());

@@ -2,7 +2,7 @@
 //! locks, without a socket: for CI steps, read-only hosts, inside sandboxes (`--no-daemon`), and a logout where no agent
 //! runs.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -11,16 +11,23 @@ use zeroize::Zeroizing;
 
 use super::agent::Reply;
 use super::autostart::{self, Launcher, Sibling};
+use super::call;
 use super::context::Context;
 use super::credentials::Wish;
+use super::document;
 use super::outcome::Problem;
 use super::output::Output;
+use crate::api::process_json;
 use crate::api::v1::{self, ErrorBody};
+use crate::core::bedrock::Look;
 use crate::core::failure::{Failure, FailureClass, shell_word};
+use crate::core::secret::Secret;
 
 /// The child ends by itself at the limit, but for a renewal whose answer it still has to store.
 const GRACE: Duration = Duration::from_secs(25);
 
+/// A list of some pages, and the slowest model's first token.
+const BEDROCK: Duration = Duration::from_secs(20);
 /// Files that take longer to read are in a bad way.
 const PROFILES: Duration = Duration::from_secs(10);
 
@@ -33,11 +40,18 @@ pub struct Question {
     pub timeout: Duration,
     /// Variables that it is given beside those of an agent.
     pub variables: &'static [&'static str],
+    /// What it reads on stdin.
+    pub handed_over: Option<Secret>,
 }
 
 impl Question {
     fn new(arguments: &[&str], timeout: Duration) -> Self {
-        Self { arguments: arguments.iter().map(|&word| word.to_owned()).collect(), timeout, variables: &[] }
+        Self {
+            arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+            timeout,
+            variables: &[],
+            handed_over: None,
+        }
     }
 }
 
@@ -68,6 +82,15 @@ pub fn log_out(ctx: &Context<'_>, out: &mut Output<'_>, which: &[&str], timeout:
     ask(ctx, out, Question::new(&[&["logout"], which].concat(), timeout))
 }
 
+/// Where tools ask AWS.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// The region; `None`: the profile's own.
+    pub region: Option<&'a str>,
+    /// Whether they ask Bedrock there.
+    pub bedrock: bool,
+}
+
 /// Looks at the way to AWS in a child.
 ///
 /// # Errors
@@ -76,13 +99,33 @@ pub fn probe(
     ctx: &Context<'_>,
     out: &mut Output<'_>,
     profile: &str,
-    region: Option<&str>,
+    asked: Asked<'_>,
     within: Duration,
 ) -> Result<Reply, Problem> {
     let limit = within.as_millis().to_string();
     let mut words = vec!["probe", "--profile", profile, "--timeout-ms", &limit];
-    words.extend(region.into_iter().flat_map(|region| ["--region", region]));
+    words.extend(asked.region.into_iter().flat_map(|region| ["--region", region]));
+    words.extend(asked.bedrock.then_some("--bedrock"));
     ask(ctx, out, Question { variables: &TOOLS_ROOTS, ..Question::new(&words, within) })
+}
+
+/// What Bedrock says to credentials (the union document), and models to a request of one token each, by a child.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn bedrock(
+    ctx: &Context<'_>,
+    out: &mut Output<'_>,
+    region: &str,
+    models: &[String],
+    keys: &Reply,
+) -> Result<Look, Problem> {
+    let keys = process_json::union_document(&document::parse(&keys.body)?);
+    let models = models.iter().flat_map(|model| ["--model", model]);
+    let words: Vec<_> = ["bedrock", "--region", region].into_iter().chain(models).collect();
+    let handed_over = Some(Secret::new(keys.to_string()));
+    let reply = ask(ctx, out, Question { handed_over, ..Question::new(&words, BEDROCK) })?;
+    call::read(&reply)
 }
 
 /// What the AWS config says of each profile, by a child.
@@ -119,11 +162,16 @@ impl Sibling<'_> {
         command.args(&question.arguments);
         command.env_clear().envs(autostart::inherited(self.vars));
         command.envs(question.variables.iter().filter_map(|name| Some((name, self.vars.get(name)?))));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let stdin = if question.handed_over.is_some() { Stdio::piped() } else { Stdio::null() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|e| {
             let message = format!("{} cannot be started: {e}", program.display());
             autostart::unreachable(message, "reinstall agentctl and agentd together")
         })?;
+        if let (Some(secret), Some(mut stdin)) = (&question.handed_over, child.stdin.take()) {
+            // One that ends without reading says why; it fits into any pipe.
+            let _ = stdin.write_all(secret.expose().as_bytes());
+        }
         let said = read_all(&mut child, question.timeout.saturating_add(GRACE));
         // It has said what it had to say; one that hangs on is of no use.
         let ended = if said.is_some() { child.wait() } else { child.kill().and_then(|()| child.wait()) };

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::failure::Failure;
+
 /// An inference profile: what on-demand throughput wants in place of a model's bare id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InferenceProfile {
@@ -47,6 +49,81 @@ impl InferenceProfile {
 /// Those of Claude first, AWS's own before the account's, by name.
 pub fn sort(profiles: &mut [InferenceProfile]) {
     profiles.sort_by(|a, b| (!a.is_claude(), a.kind, &a.id).cmp(&(!b.is_claude(), b.kind, &b.id)));
+}
+
+/// What Bedrock says to credentials, and models of it to a request of one token: the document of `agentd bedrock`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// Where it was asked.
+    pub region: String,
+    /// How many inference profiles of Claude are in service there, or why they are not listed.
+    pub listed: Result<usize, Failure>,
+    /// Whether the account has filled in Anthropic's use-case form; `None`: that was not to be learned.
+    pub form: Option<bool>,
+    /// Each model that was tried.
+    pub tried: Vec<Tried>,
+}
+
+/// A model that was asked for one token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// Its id.
+    pub id: String,
+    /// Milliseconds to its answer.
+    pub took_ms: u64,
+    /// Why it gave none.
+    pub failure: Option<Failure>,
+}
+
+/// The partition of a region: the second part of every ARN there.
+#[must_use]
+pub fn partition(region: &str) -> &'static str {
+    match region {
+        _ if region.starts_with("us-gov-") => "aws-us-gov",
+        _ if region.starts_with("cn-") => "aws-cn",
+        _ => "aws",
+    }
+}
+
+/// Where the account's use-case form is asked for: one form holds for all regions of the partition, and its API answers in
+/// the partition's first ("Request access to models").
+#[must_use]
+pub fn form_region(region: &str) -> &str {
+    if partition(region) == "aws" { "us-east-1" } else { region }
+}
+
+/// The least that Claude Code needs, as an IAM policy for the partition of a region ("Claude Code on Amazon Bedrock", IAM
+/// configuration).
+#[must_use]
+pub fn policy(region: &str) -> serde_json::Value {
+    let arn = |resource: &str| format!("arn:{}:bedrock:*:*:{resource}", partition(region));
+    serde_json::json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "UseClaudeOnBedrock",
+                "Effect": "Allow",
+                "Action": [
+                    "bedrock:InvokeModel",
+                    "bedrock:InvokeModelWithResponseStream",
+                    "bedrock:ListInferenceProfiles",
+                    "bedrock:GetInferenceProfile",
+                ],
+                "Resource": [
+                    arn("inference-profile/*"),
+                    arn("application-inference-profile/*"),
+                    arn("foundation-model/anthropic.*"),
+                ],
+            },
+            {
+                "Sid": "SubscribeToModelsOnFirstUse",
+                "Effect": "Allow",
+                "Action": ["aws-marketplace:ViewSubscriptions", "aws-marketplace:Subscribe"],
+                "Resource": "*",
+                "Condition": { "StringEquals": { "aws:CalledViaLast": "bedrock.amazonaws.com" } },
+            },
+        ],
+    })
 }
 
 /// Why a model that is set does not fit a region.
@@ -118,6 +195,22 @@ mod tests {
         assert_eq!(misfit("global.anthropic.claude-x", "us-gov-west-1"), other("us-gov.anthropic.claude-x"));
         assert_eq!(misfit("us.anthropic.claude-x", "us-gov-west-1"), other("us-gov.anthropic.claude-x"));
         assert_eq!(misfit("jp.anthropic.claude-x", "ap-southeast-1"), other("apac.anthropic.claude-x"));
+    }
+
+    #[test]
+    fn arns_and_forms_belong_to_a_partition() {
+        for (region, partition, form) in [
+            ("eu-west-1", "aws", "us-east-1"),
+            ("us-gov-west-1", "aws-us-gov", "us-gov-west-1"),
+            ("cn-north-1", "aws-cn", "cn-north-1"),
+            ("", "aws", "us-east-1"),
+        ] {
+            let policy = policy(region);
+            let resources = policy["Statement"][0]["Resource"].as_array().unwrap();
+            let begin = format!("arn:{partition}:bedrock:*:*:");
+            assert!(resources.iter().all(|arn| arn.as_str().unwrap().starts_with(&begin)), "{policy}");
+            assert_eq!(form_region(region), form);
+        }
     }
 
     #[test]

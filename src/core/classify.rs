@@ -33,6 +33,10 @@ pub enum Operation {
     SignIn,
     /// Bedrock ListInferenceProfiles.
     ListInferenceProfiles,
+    /// Bedrock GetUseCaseForModelAccess.
+    GetUseCase,
+    /// Bedrock InvokeModel.
+    InvokeModel,
     /// A request without any secret, which only AWS answers as AWS does (`net::probe`).
     Probe,
 }
@@ -50,6 +54,8 @@ impl Operation {
             Self::RegisterClient => "RegisterClient",
             Self::StartDeviceAuthorization => "StartDeviceAuthorization",
             Self::ListInferenceProfiles => "ListInferenceProfiles",
+            Self::GetUseCase => "GetUseCaseForModelAccess",
+            Self::InvokeModel => "InvokeModel",
             Self::Probe => "the probe",
         }
     }
@@ -244,7 +250,7 @@ impl Evidence {
                 let fix = match self.operation {
                     _ if detail.starts_with("the proxy ") => "start that proxy, or correct or unset HTTPS_PROXY",
                     // Where Bedrock is not there is no host of its name.
-                    Operation::ListInferenceProfiles => {
+                    Operation::ListInferenceProfiles | Operation::GetUseCase | Operation::InvokeModel => {
                         "check the network, and whether Bedrock is offered in this region"
                     }
                     _ => "check the network",
@@ -309,9 +315,7 @@ impl Evidence {
         let failed = |class, message: String, fix: &str| {
             Some(Verdict::Failed { failure: Failure::new(class, message, fix), retry_after: answer.retry_after })
         };
-        if self.operation == Operation::ListInferenceProfiles
-            && let Some(failure) = bedrock::failure(answer, &self.host)
-        {
+        if let Some(failure) = bedrock::failure(self.operation, answer, &self.host) {
             return Some(Verdict::Failed { failure, retry_after: answer.retry_after });
         }
         let code = answer.code.as_deref().unwrap_or_default();

@@ -36,6 +36,8 @@ pub enum NeededBy {
     Agent,
     /// Tools that the agent serves.
     Clients,
+    /// Claude Code alone, for its turns.
+    Turns,
 }
 
 /// The steps to an answer, in order.
@@ -59,7 +61,7 @@ pub enum Step {
 /// What was seen of one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
-    /// What it is: `SSO OIDC`, `SSO portal`, `STS`.
+    /// What it is: `SSO OIDC`, `SSO portal`, `STS`, `Bedrock runtime`.
     pub service: String,
     /// Its name.
     pub host: String,
@@ -87,6 +89,9 @@ pub struct Host {
     pub clock_offset_ms: Option<i64>,
     /// The step that failed, and how.
     pub failed: Option<Failed>,
+    /// Milliseconds from the request to the answer: one way there and back, however long names and handshakes took.
+    #[serde(default)]
+    pub round_trip_ms: Option<u64>,
     /// Milliseconds that it took.
     pub took_ms: u64,
 }
@@ -230,6 +235,7 @@ mod tests {
             status: Some(400),
             clock_offset_ms: None,
             failed: None,
+            round_trip_ms: None,
             took_ms: 1,
         }
     }

@@ -245,7 +245,7 @@ async fn look_at_the_way(State(api): State<Arc<Api>>, headers: HeaderMap, body: 
         Err(response) => return *response,
     };
     let within = timeout_ms.map_or(probe::LIMIT, Duration::from_millis);
-    let question = probe::Question { profile, sso_session, region, within };
+    let question = probe::Question { profile, sso_session, region, bedrock: false, within };
     match probe::document(&api.configuration, &world, &question).await {
         Ok(probe) => document(StatusCode::OK, &probe),
         Err(failure) => failed(&failure),

@@ -12,6 +12,7 @@
 pub mod alarm;
 pub mod armed;
 pub mod audit;
+pub mod bedrock;
 pub mod callback;
 pub mod connections;
 pub mod effects;

@@ -96,7 +96,8 @@ async fn on_disk(api: &Api, session: &SsoSession, world: Arc<World>) -> Option<A
     }
 }
 
-fn failure(evidence: &Evidence) -> Failure {
+/// What a failed call comes to, where the broker has no part in it.
+pub(super) fn failure(evidence: &Evidence) -> Failure {
     match evidence.classify() {
         Verdict::Failed { failure, .. } => failure,
         Verdict::TokenRefused => {
@@ -186,6 +187,11 @@ async fn list(api: &Api, region: &str, keys: &RoleCredentials) -> Result<Vec<bed
 
 #[cfg(not(feature = "bedrock"))]
 async fn list(_: &Api, _: &str, _: &RoleCredentials) -> Result<Vec<bedrock::InferenceProfile>, Failure> {
-    let message = "this agent was built without Bedrock's list";
-    Err(Failure::new(FailureClass::Misconfigured, message, "build it with the feature bedrock"))
+    Err(without_bedrock())
+}
+
+#[cfg(not(feature = "bedrock"))]
+pub(super) fn without_bedrock() -> Failure {
+    let message = "this agent was built without Bedrock";
+    Failure::new(FailureClass::Misconfigured, message, "build it with the feature bedrock")
 }

@@ -41,8 +41,10 @@ pub struct Question {
     pub profile: Option<String>,
     /// The session, whatever its profiles.
     pub sso_session: Option<String>,
-    /// Where the asking tools ask STS.
+    /// Where the asking tools ask STS, and Bedrock.
     pub region: Option<String>,
+    /// Whether they ask Bedrock.
+    pub bedrock: bool,
     /// How long it may take, at most [`LIMIT`].
     pub within: Duration,
 }
@@ -83,7 +85,7 @@ pub async fn document(
     let (session, profile) = find(&config, question)?;
     let aws = configuration.aws();
     let region = question.region.clone().or_else(|| profile?.region.clone()).unwrap_or_else(|| session.region.clone());
-    let targets = targets(&aws, &session, &region)?;
+    let targets = targets(&aws, &session, &region, question.bedrock)?;
     let (within, prober) = (question.within.min(LIMIT), aws.prober().clone());
     let asked = tools::Settings {
         env: configuration.network_environment(),
@@ -120,7 +122,7 @@ fn claude_env(path: Option<&Path>) -> crate::net::Environment {
 /// # Errors
 /// What is in the way.
 pub async fn way_to(aws: &Aws, session: &SsoSession) -> Result<(), Failure> {
-    let targets = targets(aws, session, &session.region)?;
+    let targets = targets(aws, session, &session.region, false)?;
     let needed: Vec<Target> = targets.into_iter().filter(Target::is_needed).collect();
     let prober = aws.prober().clone();
     let look = move || prober.probe(&needed, Depth::Answer, LIMIT);
@@ -128,8 +130,8 @@ pub async fn way_to(aws: &Aws, session: &SsoSession) -> Result<(), Failure> {
     hosts.into_iter().find_map(|host| host.failed).map_or(Ok(()), |failed| Err(failed.failure))
 }
 
-fn targets(aws: &Aws, session: &SsoSession, region: &str) -> Result<Vec<Target>, Failure> {
-    aws.probe_targets(session, region).map_err(|u| Failure::new(FailureClass::Misconfigured, u.detail, u.fix))
+fn targets(aws: &Aws, session: &SsoSession, region: &str, bedrock: bool) -> Result<Vec<Target>, Failure> {
+    aws.probe_targets(session, region, bedrock).map_err(|u| Failure::new(FailureClass::Misconfigured, u.detail, u.fix))
 }
 
 fn interrupted() -> Failure {

@@ -52,7 +52,7 @@ impl Bed {
 }
 
 fn probe(aws: &Aws) -> Vec<Host> {
-    let targets = aws.probe_targets(&SsoSession::nobodys("eu-west-1"), "eu-west-1").unwrap();
+    let targets = aws.probe_targets(&SsoSession::nobodys("eu-west-1"), "eu-west-1", false).unwrap();
     let began = Clock.tick();
     let hosts = aws.prober().probe(&targets, Depth::Answer, LIMIT);
     let took = Clock.tick().since(began);
@@ -124,7 +124,7 @@ fn a_password_that_the_proxy_refuses_is_sent_once() {
 fn what_no_proxy_leads_to_is_not_kept_back() {
     let bed = Bed::new();
     let aws = bed.aws("user:bad@", true);
-    let targets = aws.probe_targets(&SsoSession::nobodys("eu-west-1"), "eu-west-1").unwrap();
+    let targets = aws.probe_targets(&SsoSession::nobodys("eu-west-1"), "eu-west-1", false).unwrap();
     assert!(!aws.prober().would_be_refused(&targets[0]), "nobody has refused them yet");
     aws.prober().refused();
     assert!(aws.prober().would_be_refused(&targets[0]));

@@ -121,31 +121,3 @@ fn bedrock_that_is_not_asked_or_not_found() {
     without("AWS_REGION");
     run_fix(&agent, &leads(&agent, "claude-region", 0, "Claude Code has no AWS_REGION"));
 }
-
-#[test]
-fn models_that_are_not_to_be_had_there() {
-    let agent = healthy();
-    let set = |name: &str, model: &str| settings(&agent, |s| s["env"][name] = json!(model));
-    // Does what `set NAME to VALUE, or another of: ...` says.
-    let apply = |fix: &str| {
-        let (name, rest) =
-            fix.strip_prefix("set ").and_then(|fix| fix.split_once(" to ")).unwrap_or_else(|| panic!("{fix}"));
-        set(name, rest.split(", or ").next().unwrap());
-        is_well(&agent);
-    };
-    set("ANTHROPIC_MODEL", "anthropic.claude-sonnet-4-5-20250929-v1:0[1m]");
-    let fix = leads(&agent, "claude-model", 0, "a bare model id, which Bedrock's on-demand throughput refuses");
-    assert!(fix.starts_with("set ANTHROPIC_MODEL to eu.anthropic.claude-sonnet-4-5-20250929-v1:0[1m], or"), "{fix}");
-    assert!(fix.ends_with("agentctl models --profile dev-sso --region eu-west-1"), "{fix}");
-    apply(&fix);
-    set("ANTHROPIC_SMALL_FAST_MODEL", "us.anthropic.claude-haiku-4-5-20251001-v1:0");
-    let expected = "an inference profile that eu-west-1 does not have";
-    apply(&leads(&agent, "claude-model", 0, expected));
-    let elsewhere = "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/abc";
-    set("ANTHROPIC_DEFAULT_OPUS_MODEL", elsewhere);
-    let fix =
-        leads(&agent, "claude-model", 0, "is an inference profile of us-east-1, and Bedrock is asked in eu-west-1");
-    assert!(fix.starts_with("set AWS_REGION to us-east-1, or ANTHROPIC_DEFAULT_OPUS_MODEL to one of:"), "{fix}");
-    set("ANTHROPIC_DEFAULT_OPUS_MODEL", "global.anthropic.claude-opus-4-5");
-    is_well(&agent);
-}

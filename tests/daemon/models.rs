@@ -8,13 +8,6 @@ use crate::agent::Agent;
 use crate::support::fake_aws::{Fault, MODEL, Offered, Operation};
 use crate::support::process::Finished;
 
-fn agent() -> Agent {
-    let mut agent = Agent::new();
-    let url = agent.fake.url();
-    agent.home.set("AWS_ENDPOINT_URL_BEDROCK", url);
-    agent
-}
-
 fn models(agent: &Agent, more: &[&str]) -> Finished {
     agent.ctl(&[&["models", "--profile", "dev-sso"], more].concat())
 }
@@ -26,7 +19,7 @@ fn offered(region: &'static str, kind: &'static str, id: &str) -> Offered {
 
 #[test]
 fn each_region_has_its_own_and_claude_comes_first() {
-    let agent = agent();
+    let agent = Agent::new();
     agent.fake.offer(vec![
         offered("eu-west-1", "SYSTEM_DEFINED", "eu.meta.llama"),
         offered("eu-west-1", "SYSTEM_DEFINED", "global.anthropic.claude-x"),
@@ -47,7 +40,7 @@ fn each_region_has_its_own_and_claude_comes_first() {
 
 #[test]
 fn three_hundred_are_listed_page_by_page() {
-    let agent = agent();
+    let agent = Agent::new();
     let many = |n| offered("eu-west-1", "SYSTEM_DEFINED", &format!("eu.anthropic.claude-{n:03}"));
     agent.fake.offer((0..300).map(many).collect());
     let document: Value = serde_json::from_str(&models(&agent, &["--json"]).expect_success().stdout).unwrap();
@@ -60,14 +53,16 @@ fn three_hundred_are_listed_page_by_page() {
 
 #[test]
 fn none_denied_and_a_region_that_is_none_are_told() {
-    let agent = agent();
+    let agent = Agent::new();
     agent.fake.offer(Vec::new());
     let none = models(&agent, &[]).expect_success();
     assert!(none.stderr.contains("no inference profile of Claude in eu-west-1: ask for access"), "{}", none.stderr);
     agent.fake.inject(Fault::access_denied().on(Operation::ListInferenceProfiles));
     let denied = models(&agent, &[]);
     assert_eq!(denied.code(), 11, "{}", denied.stderr);
-    assert!(denied.stderr.contains("bedrock:ListInferenceProfiles, bedrock:InvokeModel"), "{}", denied.stderr);
+    assert!(denied.stderr.contains("what this prints: agentctl models --policy"), "{}", denied.stderr);
+    let policy = models(&agent, &["--policy", "--region", "us-gov-west-1"]).expect_success().stdout;
+    assert!(policy.contains("arn:aws-us-gov:bedrock:*:*:application-inference-profile/*"), "{policy}");
     let nowhere = models(&agent, &["--region", "Ireland"]);
     assert_eq!(nowhere.code(), 12, "{}", nowhere.stderr);
     assert!(nowhere.stderr.contains("'Ireland' is not the name of a region"), "{}", nowhere.stderr);
@@ -75,7 +70,7 @@ fn none_denied_and_a_region_that_is_none_are_told() {
 
 #[test]
 fn a_region_that_the_account_has_not_or_aws_does_not_know_is_told_as_one() {
-    let agent = agent();
+    let agent = Agent::new();
     let refused = Fault::aws_error(403, "UnrecognizedClientException", "The security token is invalid");
     agent.fake.inject(refused.on(Operation::ListInferenceProfiles).times(1));
     let elsewhere = models(&agent, &["--region", "me-south-1"]);
@@ -90,7 +85,7 @@ fn a_region_that_the_account_has_not_or_aws_does_not_know_is_told_as_one() {
 
 #[test]
 fn where_nobody_names_a_region_that_is_the_answer() {
-    let mut agent = agent();
+    let mut agent = Agent::new();
     let config = std::fs::read_to_string(agent.home.aws_config()).unwrap();
     let without: String = config.lines().filter(|l| !l.starts_with("region")).map(|l| format!("{l}\n")).collect();
     std::fs::write(agent.home.aws_config(), without).unwrap();
@@ -104,7 +99,7 @@ fn where_nobody_names_a_region_that_is_the_answer() {
 
 #[test]
 fn a_slow_bedrock_is_waited_for() {
-    let agent = agent();
+    let agent = Agent::new();
     let slow = Fault::slow(Duration::from_millis(1500)).on(Operation::ListInferenceProfiles);
     agent.fake.inject(slow);
     assert!(models(&agent, &[]).expect_success().stdout.contains(MODEL), "it took longer than an agent may");

@@ -262,8 +262,8 @@ fn at_a_terminal_it_asks_and_who_gives_up_has_changed_nothing() {
     agent.home.add_sso_profile("ops-sso", "corp", crate::agent::ACCOUNT, crate::agent::ROLE);
     let path = write(&agent, LIVED_IN);
     let (profile, region) = ("Which profile is to be used?", "In which region is Bedrock used");
-    let (line, agree) = ("Show the agent's line as well?", "Write this?");
-    let answers = [(profile, "\u{1b}[B\r"), (region, "\r"), (line, "\r"), (agree, "y")];
+    let (model, line) = ("Which model is Claude Code to use?", "Show the agent's line as well?");
+    let answers = [(profile, "\u{1b}[B\r"), (region, "\r"), (model, "\r"), (line, "\r"), ("Write this?", "y")];
     for given_up in 0..answers.len() {
         for key in ["\u{3}", "\u{1b}"] {
             // At the line of text Escape is nothing.
@@ -292,9 +292,7 @@ fn at_a_terminal_a_model_is_chosen_of_those_that_bedrock_offers() {
     if std::process::Command::new("script").arg("--version").output().is_err() {
         return eprintln!("not run: there is no script (util-linux)");
     }
-    let mut agent = Agent::new();
-    let url = agent.fake.url();
-    agent.home.set("AWS_ENDPOINT_URL_BEDROCK", url);
+    let agent = Agent::new();
     let offer =
         |id: &str| Offered { region: "eu-west-1", kind: "SYSTEM_DEFINED", id: id.into(), model: "anthropic.claude" };
     agent.fake.offer(vec![offer("eu.anthropic.claude-a"), offer("eu.anthropic.claude-b")]);

@@ -48,7 +48,7 @@ impl TestHome {
         home.set("PATH", std::env::var_os("PATH").unwrap_or_default());
         home.set("AGENTCTL_STATE_DIR", home.state_dir());
         home.set("AWS_EC2_METADATA_DISABLED", "true");
-        for service in ["SSO_OIDC", "SSO", "STS"] {
+        for service in ["SSO_OIDC", "SSO", "STS", "BEDROCK", "BEDROCK_RUNTIME"] {
             home.set(&format!("AWS_ENDPOINT_URL_{service}"), &url);
         }
         for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {

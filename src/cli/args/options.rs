@@ -216,6 +216,9 @@ pub struct Models {
     /// The agent's document as JSON
     #[arg(long)]
     pub json: bool,
+    /// Print the IAM policy that Claude Code needs for Bedrock instead, and ask nobody
+    #[arg(long, conflicts_with_all = ["json", "no_autostart"])]
+    pub policy: bool,
     /// Do not start the agent when it is absent: exit 19 (also AGENTCTL_NO_AUTOSTART=1)
     #[arg(long)]
     pub no_autostart: bool,

@@ -56,7 +56,7 @@ pub struct Check {
 }
 
 /// Every check, in the order in which they build on each other.
-pub(super) const CHECKS: [&Check; 31] = [
+pub(super) const CHECKS: [&Check; 35] = [
     &settings::CHECK,
     &dns::CHECK,
     &connection::CHECK,
@@ -88,6 +88,10 @@ pub(super) const CHECKS: [&Check; 31] = [
     &claude::PROJECT,
     &bedrock::REGION,
     &bedrock::MODEL,
+    &bedrock::HOST,
+    &bedrock::LIST,
+    &bedrock::INVOKE,
+    &bedrock::FORM,
 ];
 
 /// How bad it is.
@@ -189,7 +193,8 @@ pub struct Report {
 pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Doctor) -> Result<(), Problem> {
     let chosen = choose(&args.checks)?;
     let wants = |name: &str| chosen.iter().any(|check| check.name == name);
-    let wanted = Wanted { role: wants("role"), hook: wants("claude-credentials") };
+    let bedrock = ["bedrock-list", "bedrock-model", "bedrock-form"].into_iter().any(wants);
+    let wanted = Wanted { role: wants("role"), hook: wants("claude-credentials"), bedrock };
     let facts = Facts::gather(ctx, out, args.timeout, wanted)?;
     let report = examine(&chosen, &facts, ctx.clock.wall());
     if args.json {

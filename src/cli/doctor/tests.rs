@@ -18,6 +18,7 @@ fn facts() -> Facts {
         inspection: Err(unknown()),
         ambient: Vec::new(),
         role: None,
+        bedrock: None,
         claude: facts::ClaudeFacts {
             path: "/home/me/.claude/settings.json".into(),
             settings: Ok(None),

@@ -109,7 +109,8 @@ fn models(
 
 /// Behind a proxy whose CA Claude Code does not trust, a file of this machine that cures that.
 fn certificates(ctx: &Context<'_>, out: &mut Output<'_>, profile: &str) -> Option<Wanted> {
-    let looked = one_shot::probe(ctx, out, profile, None, std::time::Duration::from_secs(5)).ok()?;
+    let looked =
+        one_shot::probe(ctx, out, profile, one_shot::Asked::default(), std::time::Duration::from_secs(5)).ok()?;
     let probe: Probe = call::read(&looked).ok()?;
     let claude = probe.trust.iter().find(|tool| tool.setting == "NODE_EXTRA_CA_CERTS" && !tool.refuses.is_empty())?;
     match &claude.cure {

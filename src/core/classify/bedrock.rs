@@ -1,19 +1,87 @@
-//! What a refusal of Bedrock's control plane means.
+//! What a refusal of Bedrock means.
 //!
-//! The codes: ListInferenceProfiles, "Errors", and "Common Error Types" of the AWS APIs. A region that the account has not
-//! enabled does not know its keys; one where this API is not offered does not know the call, or has no host at all.
+//! The codes: ListInferenceProfiles and InvokeModel, "Errors", and "Common Error Types" of the AWS APIs. A region that the
+//! account has not enabled does not know its keys; one where this API is not offered does not know the call, or has no host
+//! at all. Why a model is refused stands in words only ([`REFUSALS`]).
 
-use super::{Answer, said};
+use super::{Answer, Operation, said};
 use crate::core::failure::{Failure, FailureClass};
 
-/// The least that Claude Code needs.
-const POLICY: &str = "allow bedrock:ListInferenceProfiles, bedrock:InvokeModel, \
-                      bedrock:InvokeModelWithResponseStream on inference-profile/* and foundation-model/*";
+const POLICY: &str = "have the role allowed what this prints: agentctl models --policy";
 const ELSEWHERE: &str = "name a region where Bedrock offers Claude: --region us-east-1";
 
-/// The failure, if the code or the status says which.
-pub(super) fn failure(answer: &Answer, host: &str) -> Option<Failure> {
+const MODELS: &str = "name one of: agentctl models";
+
+/// What Bedrock says of a model that it does not run for this account, in lower case, and what that comes to. The words are
+/// AWS's own as users report them and as Claude Code 2.1.328 looks for them.
+const REFUSALS: [(&str, FailureClass, &str, &str); 11] = [
+    (
+        "use case details have not been submitted",
+        FailureClass::AccessDenied,
+        "the account has not filled in Anthropic's use-case form",
+        "fill it in once for the account (Bedrock console, model catalog, an Anthropic model), then wait 15 minutes",
+    ),
+    (
+        "use-case form",
+        FailureClass::AccessDenied,
+        "the account has not filled in Anthropic's use-case form",
+        "fill it in once for the account (Bedrock console, model catalog, an Anthropic model), then wait 15 minutes",
+    ),
+    (
+        "on-demand throughput",
+        FailureClass::Misconfigured,
+        "a bare model id is refused by on-demand throughput; an inference profile's is wanted",
+        MODELS,
+    ),
+    ("model identifier is invalid", FailureClass::Misconfigured, "there is no such model in this region", MODELS),
+    (
+        "access to the model with the specified",
+        FailureClass::AccessDenied,
+        "the account has no access to this model",
+        ACCESS,
+    ),
+    (
+        "is not available for this account",
+        FailureClass::AccessDenied,
+        "the account has no access to this model",
+        ACCESS,
+    ),
+    (
+        "marketplace subscription for this model",
+        FailureClass::AccessDenied,
+        "the account's Marketplace subscription to this model cannot be completed",
+        "have somebody who is allowed aws-marketplace:Subscribe and ViewSubscriptions use it once",
+    ),
+    ("marked by provider as legacy", FailureClass::Misconfigured, "this model is no longer offered", MODELS),
+    ("end of its life", FailureClass::Misconfigured, "this model is no longer offered", MODELS),
+    (
+        "data retention mode",
+        FailureClass::AccessDenied,
+        "this model wants another data retention mode than the account has",
+        "have it set by who runs the account (bedrock:PutAccountDataRetention), or name another of: agentctl models",
+    ),
+    ("is not authorized to perform: bedrock:", FailureClass::AccessDenied, "AWS denies the use of this model", POLICY),
+];
+const ACCESS: &str = "have it opened (Bedrock console, model catalog), or name another of: agentctl models";
+
+/// The failure of a call of Bedrock, if the code, the words or the status say which.
+pub(super) fn failure(operation: Operation, answer: &Answer, host: &str) -> Option<Failure> {
+    match operation {
+        Operation::InvokeModel => refused_model(answer).or_else(|| refused(operation, answer, host)),
+        Operation::ListInferenceProfiles | Operation::GetUseCase => refused(operation, answer, host),
+        _ => None,
+    }
+}
+
+fn refused_model(answer: &Answer) -> Option<Failure> {
+    let words = answer.message.as_deref()?.to_lowercase();
+    let (_, class, message, fix) = REFUSALS.iter().find(|(said, ..)| words.contains(said))?;
+    Some(Failure::new(*class, format!("{message}{}", said(answer)), fix))
+}
+
+fn refused(operation: Operation, answer: &Answer, host: &str) -> Option<Failure> {
     use FailureClass as C;
+    let name = operation.name();
     let (code, said) = (answer.code.as_deref().unwrap_or_default(), said(answer));
     let (class, message, fix) = match (code, answer.status) {
         ("UnrecognizedClientException" | "InvalidClientTokenIdException" | "InvalidClientTokenId", _) => (
@@ -30,16 +98,12 @@ pub(super) fn failure(answer: &Answer, host: &str) -> Option<Failure> {
             "switch on the time synchronization of this machine",
         ),
         ("UnknownOperationException" | "ResourceNotFoundException", _) | (_, 404) => {
-            (C::Misconfigured, format!("{host} lists no inference profiles{said}"), ELSEWHERE)
+            (C::Misconfigured, format!("{host} does not know {name}{said}"), ELSEWHERE)
         }
-        ("ValidationException", _) => {
-            (C::Misconfigured, format!("{host} refuses to list inference profiles{said}"), ELSEWHERE)
-        }
+        ("ValidationException", _) => (C::Misconfigured, format!("{host} refuses {name}{said}"), ELSEWHERE),
         // A signature that does not fit is no word on what is allowed.
         ("InvalidSignatureException" | "SignatureDoesNotMatch" | "RequestExpired", _) => return None,
-        ("AccessDeniedException", _) | (_, 403) => {
-            (C::AccessDenied, format!("AWS denies the list of inference profiles{said}"), POLICY)
-        }
+        ("AccessDeniedException", _) | (_, 403) => (C::AccessDenied, format!("AWS denies {name}{said}"), POLICY),
         _ => return None,
     };
     Some(Failure::new(class, message, fix))
@@ -100,6 +164,54 @@ mod tests {
         let failure = of(Signal::Unreachable { detail: "failed to lookup address information".to_owned() });
         assert_eq!(failure.class, FailureClass::Offline);
         assert!(failure.fix.contains("whether Bedrock is offered in this region"), "{}", failure.line());
+    }
+
+    #[test]
+    fn a_model_that_is_refused_is_told_by_bedrocks_words() {
+        use FailureClass as C;
+        let invoked = |status, code: &str, message: &str| {
+            let answer = Answer {
+                status,
+                aws_mark: true,
+                code: Some(code.to_owned()),
+                message: Some(message.to_owned()),
+                ..Answer::default()
+            };
+            let host = "bedrock-runtime.eu-west-1.amazonaws.com".to_owned();
+            let evidence = Evidence { operation: Operation::InvokeModel, host, signal: Signal::Answer(answer) };
+            match evidence.classify() {
+                Verdict::Failed { failure, .. } => failure,
+                Verdict::TokenRefused => panic!("Bedrock knows no such token"),
+            }
+        };
+        let long = "Invocation of model ID anthropic.claude-sonnet-4-5-20250929-v1:0 with on-demand throughput isn’t supported. \
+                    Retry your request with the ID or ARN of an inference profile that contains this model.";
+        for (status, code, said, class, told) in [
+            (400, "ValidationException", long, C::Misconfigured, "an inference profile's is wanted"),
+            (
+                400,
+                "ValidationException",
+                "The provided model identifier is invalid.",
+                C::Misconfigured,
+                "no such model",
+            ),
+            (400, "ValidationException", "max_tokens: too small", C::Misconfigured, "refuses InvokeModel"),
+            (
+                404,
+                "ResourceNotFoundException",
+                "This model version has reached the end of its life.",
+                C::Misconfigured,
+                "no longer offered",
+            ),
+            (403, "AccessDeniedException", "no identity-based policy allows", C::AccessDenied, "denies InvokeModel"),
+            (429, "ThrottlingException", "Too many tokens, please wait", C::Throttled, "throttled"),
+            (503, "ServiceUnavailableException", "try again", C::Transient, ""),
+        ] {
+            let failure = invoked(status, code, said);
+            assert_eq!(failure.class, class, "{said}");
+            assert!(failure.message.contains(told), "{}", failure.line());
+            assert!(failure.line().chars().count() <= Failure::MAX_CHARS, "{}", failure.line());
+        }
     }
 
     #[test]

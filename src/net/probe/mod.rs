@@ -175,9 +175,13 @@ impl Prober {
         if let Err(signal) = look.steps() {
             look.host.failed = look.failure(signal).map(|failure| Failed { step: look.step, failure });
         }
-        look.host.took_ms = Clock.tick().since(began).as_millis().try_into().unwrap_or(u64::MAX);
+        look.host.took_ms = milliseconds_since(began);
         (look.host, look.seen)
     }
+}
+
+fn milliseconds_since(tick: Tick) -> u64 {
+    Clock.tick().since(tick).as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 fn blank(target: &Target) -> Host {
@@ -196,6 +200,7 @@ fn blank(target: &Target) -> Host {
         status: None,
         clock_offset_ms: None,
         failed: None,
+        round_trip_ms: None,
         took_ms: 0,
     }
 }
@@ -228,7 +233,9 @@ impl<'a> Look<'a> {
             return Ok(());
         }
         self.step = Step::Answer;
+        let asked = Clock.tick();
         let heard = exchange::ask(stream, self.target, Clock.wall())?;
+        self.host.round_trip_ms = Some(milliseconds_since(asked));
         self.host.status = Some(heard.answer.status);
         if !heard.is_aws() {
             return Err(Signal::Answer(heard.answer));

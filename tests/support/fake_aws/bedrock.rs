@@ -20,6 +20,9 @@ pub(super) fn inference_profiles(state: &State, request: &Request, call: &mut Ca
     if let Some(offered) = &state.inference_profiles {
         return signed(state, request, call, || listed(offered, request));
     }
+    if request.query("type").is_some_and(|kind| kind != "SYSTEM_DEFINED") {
+        return signed(state, request, call, || Answer::json(200, &json!({ "inferenceProfileSummaries": [] })));
+    }
     signed(state, request, call, || {
         Answer::json(
             200,
@@ -81,9 +84,38 @@ fn listed(offered: &[Offered], request: &Request) -> Answer {
     Answer::json(200, &json!({ "inferenceProfileSummaries": page, "nextToken": next }))
 }
 
+/// `GET /use-case-for-model-access`.
+pub(super) fn use_case(state: &State, request: &Request, call: &mut Call) -> Answer {
+    signed(state, request, call, || match !state.lacks_form {
+        true => Answer::json(200, &json!({ "formData": "eyJjb21wYW55TmFtZSI6ICJYIn0=" })),
+        false => super::aws_json_error(404, "ResourceNotFoundException", &json!({ "message": "not found" })),
+    })
+}
+
+/// Why Bedrock does not run the model of this request, in its own words: a bare id, or one that the region does not have.
+fn refused_model(state: &State, request: &Request) -> Option<Answer> {
+    let invalid = |said: &str| Some(super::aws_json_error(400, "ValidationException", &json!({ "message": said })));
+    let path = percent_encoding::percent_decode_str(&request.path).decode_utf8_lossy();
+    let id = path.strip_prefix("/model/")?.rsplit_once('/')?.0;
+    if id.starts_with("anthropic.") {
+        return invalid(&format!(
+            "Invocation of model ID {id} with on-demand throughput isn’t supported. Retry your request with the ID or ARN of \
+             an inference profile that contains this model."
+        ));
+    }
+    let region = sigv4::region(request).unwrap_or_default();
+    let offered = state.inference_profiles.as_ref()?;
+    // An application profile is named by its ARN, which ends with its id.
+    let known = offered.iter().any(|o| o.region == region && (o.id == id || id.ends_with(&format!("/{}", o.id))));
+    if known { None } else { invalid("The provided model identifier is invalid.") }
+}
+
 /// `POST /model/{id}/invoke`.
 pub(super) fn invoke(state: &State, request: &Request, call: &mut Call) -> Answer {
     signed(state, request, call, || {
+        if let Some(refusal) = refused_model(state, request) {
+            return refusal;
+        }
         let mut message = opening();
         message["content"] = json!([{ "type": "text", "text": state.reply }]);
         message["stop_reason"] = json!("end_turn");
@@ -94,6 +126,9 @@ pub(super) fn invoke(state: &State, request: &Request, call: &mut Call) -> Answe
 /// `POST /model/{id}/invoke-with-response-stream`.
 pub(super) fn invoke_stream(state: &State, request: &Request, call: &mut Call) -> Answer {
     signed(state, request, call, || {
+        if let Some(refusal) = refused_model(state, request) {
+            return refusal;
+        }
         let delta = json!({ "type": "text_delta", "text": state.reply });
         let end = json!({ "stop_reason": "end_turn", "stop_sequence": null });
         let events = [

@@ -29,6 +29,8 @@ pub enum Operation {
     GetCallerIdentity,
     /// Bedrock `GET /inference-profiles`.
     ListInferenceProfiles,
+    /// Bedrock `GET /use-case-for-model-access`.
+    GetUseCase,
     /// Bedrock `POST /model/{id}/invoke`.
     InvokeModel,
     /// Bedrock `POST /model/{id}/invoke-with-response-stream`.

@@ -207,6 +207,11 @@ impl FakeAws {
         lock(&self.shared).inference_profiles = Some(profiles);
     }
 
+    /// Whether the account has filled in Anthropic's form from now on; at first it has.
+    pub fn set_use_case_form(&self, filled_in: bool) {
+        lock(&self.shared).lacks_form = !filled_in;
+    }
+
     /// What the model says from now on; at first `pong`.
     pub fn set_reply(&self, text: &str) {
         text.clone_into(&mut lock(&self.shared).reply);

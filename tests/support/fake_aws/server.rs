@@ -216,6 +216,7 @@ fn route(request: &Request) -> Operation {
         "/logout" if post => Operation::Logout,
         "/inference-profiles" if get => Operation::ListInferenceProfiles,
         "" if sts::is_get_caller_identity(request) => Operation::GetCallerIdentity,
+        "/use-case-for-model-access" if !post => Operation::GetUseCase,
         _ if post && path.starts_with("/model/") && path.ends_with("/invoke") => Operation::InvokeModel,
         _ if post && path.starts_with("/model/") && path.ends_with("/invoke-with-response-stream") => {
             Operation::InvokeModelStream
@@ -270,6 +271,7 @@ impl Entry {
             Operation::Logout => portal::logout(state, request, &mut call),
             Operation::GetCallerIdentity => sts::caller_identity(state, request, &mut call),
             Operation::ListInferenceProfiles => bedrock::inference_profiles(state, request, &mut call),
+            Operation::GetUseCase => bedrock::use_case(state, request, &mut call),
             Operation::InvokeModel => bedrock::invoke(state, request, &mut call),
             Operation::InvokeModelStream => bedrock::invoke_stream(state, request, &mut call),
             Operation::Unknown => super::aws_json_error(404, "UnknownOperationException", &json!({})),

@@ -165,6 +165,8 @@ pub(super) struct State {
     pub reply: String,
     /// What Bedrock offers; `None`: one inference profile, whatever the region.
     pub inference_profiles: Option<Vec<super::bedrock::Offered>>,
+    /// Whether the account has not filled in Anthropic's form.
+    pub lacks_form: bool,
     /// Seconds by which AWS's clock is ahead of this machine's.
     pub clock_offset: i64,
     pub(super) logins: Logins,

@@ -15,11 +15,27 @@ pub const EXPORT: &str = "awsCredentialExport";
 pub const REFRESH: &str = "awsAuthRefresh";
 /// The settings of a folder, relative to it.
 const PROJECT: [&str; 2] = [".claude/settings.json", ".claude/settings.local.json"];
+/// Either makes Claude Code ask Bedrock: by InvokeModel, or by Bedrock's Messages API ("Mantle").
+const SWITCHES: [&str; 2] = ["CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_MANTLE"];
+/// Asked in place of Bedrock.
+const GATEWAY: &str = "ANTHROPIC_BEDROCK_BASE_URL";
+/// Where models are named.
+const MODELS: [&str; 6] = [
+    "ANTHROPIC_MODEL",
+    "ANTHROPIC_SMALL_FAST_MODEL",
+    "ANTHROPIC_DEFAULT_OPUS_MODEL",
+    "ANTHROPIC_DEFAULT_SONNET_MODEL",
+    "ANTHROPIC_DEFAULT_HAIKU_MODEL",
+    "ANTHROPIC_DEFAULT_FABLE_MODEL",
+];
+/// More are not tried.
+const MOST_MODELS: usize = 6;
 /// The settings of whoever runs the machine, which win over all others.
 const MANAGED: [&str; 2] =
     ["/etc/claude-code/managed-settings.json", "/Library/Application Support/ClaudeCode/managed-settings.json"];
 /// Variables that settings and shells may set.
-const VARIABLES: [&str; 11] = [
+const VARIABLES: [&str; 12] = [
+    GATEWAY,
     "AWS_PROFILE",
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
@@ -118,6 +134,55 @@ impl ClaudeFacts {
         self.variable("AWS_REGION").or_else(|| self.variable("AWS_DEFAULT_REGION"))
     }
 
+    /// Whether one of its switches for Bedrock is on.
+    #[must_use]
+    pub fn uses_bedrock(&self) -> bool {
+        SWITCHES.iter().any(|name| self.is_on(name))
+    }
+
+    /// Whether bare model ids are meant for Bedrock's Messages API (measured with 2.1.328: with both switches on, only those).
+    #[must_use]
+    pub fn uses_mantle(&self) -> bool {
+        self.is_on(SWITCHES[1])
+    }
+
+    fn is_on(&self, name: &str) -> bool {
+        self.variable(name).is_some_and(|value| !["0", "false", "no", "off"].contains(&value))
+    }
+
+    /// Who is asked in place of Bedrock.
+    #[must_use]
+    pub fn gateway(&self) -> Option<&str> {
+        self.variable(GATEWAY)
+    }
+
+    /// The region in which Claude Code calls InvokeModel of Bedrock itself.
+    #[must_use]
+    pub fn bedrock_region(&self) -> Option<&str> {
+        self.region().filter(|_| self.is_on(SWITCHES[0]) && self.gateway().is_none())
+    }
+
+    /// The models that are named, with the setting that names each.
+    pub fn models(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let chosen = self.command("model").map(|model| ("model", model));
+        chosen.into_iter().chain(MODELS.into_iter().filter_map(|name| Some((name, self.variable(name)?))))
+    }
+
+    /// Those of them that InvokeModel is asked for, each once and as AWS is told them: `[1m]` is Claude Code's own.
+    #[must_use]
+    pub fn invoked(&self) -> Vec<String> {
+        let mut ids: Vec<String> = Vec::new();
+        for (_, model) in self.models() {
+            let id = invoked_as(model);
+            let is_id = id.contains("anthropic.") || id.starts_with("arn:");
+            let elsewhere = self.uses_mantle() && id.starts_with("anthropic.");
+            if is_id && !elsewhere && !ids.iter().any(|known| known == id) && ids.len() < MOST_MODELS {
+                ids.push(id.to_owned());
+            }
+        }
+        ids
+    }
+
     /// The hook, where it is one of ours that prints credentials.
     #[must_use]
     pub fn own_hook(&self) -> Option<&str> {
@@ -130,6 +195,12 @@ impl ClaudeFacts {
         let found = self.hook.as_ref().is_some_and(|hook| hook.path.is_absolute() && hook.exists && hook.executable);
         self.own_hook().filter(|_| found)
     }
+}
+
+/// A model's id as AWS is told it.
+#[must_use]
+pub fn invoked_as(model: &str) -> &str {
+    model.strip_suffix("[1m]").unwrap_or(model)
 }
 
 /// Whether a command is the agent's.

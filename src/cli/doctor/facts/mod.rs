@@ -7,20 +7,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::api::v1::{self, StatusDocument};
-use crate::cli::agent::AgentError;
+use crate::cli::agent::{AgentError, Reply};
 use crate::cli::call;
 use crate::cli::context::Context;
 use crate::cli::credentials;
-use crate::cli::one_shot;
+use crate::cli::one_shot::{self, Asked};
 use crate::cli::outcome::Problem;
 use crate::cli::output::Output;
 use crate::cli::service::unit::Installation;
+use crate::core::bedrock::Look;
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::inspection::{Inspection, ProfileSays, SessionSays};
 use crate::core::probe::Probe;
 use crate::core::time::Timestamp;
 
-pub use claude::{ClaudeFacts, EXPORT, Override, Program, REFRESH, is_ours};
+pub use claude::{ClaudeFacts, EXPORT, Override, Program, REFRESH, invoked_as, is_ours};
 pub use hook::run as run_hook;
 
 /// How long a profile's credentials are waited for.
@@ -57,6 +58,8 @@ pub struct Facts {
     pub ambient: Vec<&'static str>,
     /// Whether the profile has credentials; `None`: nobody was asked.
     pub role: Option<Result<(), Failure>>,
+    /// What Bedrock says; `None`: it was not asked.
+    pub bedrock: Option<Result<Look, Failure>>,
     /// Claude Code's settings.
     pub claude: ClaudeFacts,
 }
@@ -80,6 +83,8 @@ pub struct Wanted {
     pub role: bool,
     /// What Claude Code's hook prints.
     pub hook: bool,
+    /// What Bedrock says to them.
+    pub bedrock: bool,
 }
 
 impl Facts {
@@ -89,9 +94,12 @@ impl Facts {
     /// As [`Context::profile`].
     pub fn gather(ctx: &Context<'_>, out: &mut Output<'_>, within: Duration, wanted: Wanted) -> Result<Self, Problem> {
         let profile = ctx.profile()?;
-        let region = ctx.vars.get("AWS_REGION").or_else(|| ctx.vars.get("AWS_DEFAULT_REGION"));
+        let mut claude = ClaudeFacts::read(ctx);
+        let own_region = ctx.vars.get("AWS_REGION").or_else(|| ctx.vars.get("AWS_DEFAULT_REGION"));
+        let asked =
+            Asked { region: claude.bedrock_region().or(own_region), bedrock: claude.bedrock_region().is_some() };
         out.progress("looking at the way to AWS ...");
-        let probe = own(ctx, out, &profile, region, within);
+        let probe = own(ctx, out, &profile, asked, within);
         let agent = match call::exchange(ctx, out, "GET", "/v1/status", &[], call::ANSWER) {
             Ok(reply) if reply.status == 200 => Some(call::read::<StatusDocument>(&reply).map_err(failure)),
             Ok(reply) => Some(Err(call::failure_of(&reply))),
@@ -103,10 +111,17 @@ impl Facts {
             (Err(_), Some(Ok(_))) => true,
             _ => false,
         };
-        let agents_probe = differs.then(|| agents(ctx, out, profile.clone(), region, within));
+        let agents_probe = differs.then(|| agents(ctx, out, profile.clone(), asked.region, within));
         let reached = probe.as_ref().is_ok_and(|probe| probe.verdict().is_ok());
-        let role = (wanted.role && reached).then(|| role(ctx, out, &profile, agent.is_some()));
-        let mut claude = ClaudeFacts::read(ctx);
+        let keys = (wanted.role && reached).then(|| role(ctx, out, &profile, agent.is_some()));
+        let bedrock = match (wanted.bedrock, claude.bedrock_region(), &keys) {
+            (true, Some(region), Some(Ok(keys))) => {
+                out.progress("asking Bedrock ...");
+                Some(one_shot::bedrock(ctx, out, region, &claude.invoked(), keys).map_err(failure))
+            }
+            _ => None,
+        };
+        let role = keys.map(|keys| keys.map(drop));
         if let (true, Some(Ok(_)), Some(Ok(()))) = (wanted.hook, &agent, &role) {
             let printed = claude.runnable_hook().map(|command| ctx.launcher.hook(command, HOOK));
             claude.ran = printed.map(|printed| hook::judge(&printed?, ctx.clock.wall()));
@@ -131,6 +146,7 @@ impl Facts {
             inspection,
             ambient,
             role,
+            bedrock,
             claude,
         })
     }
@@ -167,8 +183,8 @@ fn agentctl(ctx: &Context<'_>) -> Option<PathBuf> {
     Some(agentd.with_file_name(format!("agentctl{}", std::env::consts::EXE_SUFFIX)))
 }
 
-/// Whether the profile has credentials, by the agent, or without one by a child.
-fn role(ctx: &Context<'_>, out: &mut Output<'_>, profile: &str, agent: bool) -> Result<(), Failure> {
+/// The profile's credentials, by the agent, or without one by a child.
+fn role(ctx: &Context<'_>, out: &mut Output<'_>, profile: &str, agent: bool) -> Result<Reply, Failure> {
     let asked = match agent {
         true => {
             let patience = call::Patience { timeout: ROLE, autostart: false };
@@ -176,17 +192,17 @@ fn role(ctx: &Context<'_>, out: &mut Output<'_>, profile: &str, agent: bool) -> 
         }
         false => one_shot::resolve(ctx, out, profile, credentials::Wish::default(), ROLE),
     };
-    asked.map(drop).map_err(failure)
+    asked.map_err(failure)
 }
 
 fn own(
     ctx: &Context<'_>,
     out: &mut Output<'_>,
     profile: &str,
-    region: Option<&str>,
+    asked: Asked<'_>,
     within: Duration,
 ) -> Result<Probe, Failure> {
-    let reply = one_shot::probe(ctx, out, profile, region, within).map_err(failure)?;
+    let reply = one_shot::probe(ctx, out, profile, asked, within).map_err(failure)?;
     call::read(&reply).map_err(failure)
 }
 
