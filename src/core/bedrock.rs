@@ -51,6 +51,25 @@ pub fn sort(profiles: &mut [InferenceProfile]) {
     profiles.sort_by(|a, b| (!a.is_claude(), a.kind, &a.id).cmp(&(!b.is_claude(), b.kind, &b.id)));
 }
 
+/// AWS's own inference profile of the newest model of a family (`opus`) that leads where `like` leads: with its prefix.
+#[must_use]
+pub fn newest<'a>(profiles: &'a [InferenceProfile], family: &str, like: &str) -> Option<&'a str> {
+    let (prefix, _) = like.split_once("anthropic.")?;
+    let of_family = |profile: &'a InferenceProfile| {
+        let name = profile.id.strip_prefix(prefix)?.strip_prefix("anthropic.claude-")?;
+        name.split('-').any(|part| part == family).then(|| (version(name), profile.id.as_str()))
+    };
+    let usable = profiles.iter().filter(|profile| profile.kind == ProfileKind::System && profile.is_active());
+    usable.filter_map(of_family).max().map(|(_, id)| id)
+}
+
+/// `3-5-haiku-20241022-v1:0` and `haiku-4-5-20251001-v1:0`: the numbers, then the day.
+fn version(name: &str) -> (Vec<u32>, u32) {
+    let parts = name.split('-').filter_map(|part| part.parse::<u32>().ok());
+    let (days, numbers): (Vec<u32>, Vec<u32>) = parts.partition(|number| *number > 20_000_000);
+    (numbers, days.first().copied().unwrap_or_default())
+}
+
 /// What Bedrock says to credentials, and models of it to a request of one token: the document of `agentd bedrock`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Look {
@@ -211,6 +230,32 @@ mod tests {
             assert!(resources.iter().all(|arn| arn.as_str().unwrap().starts_with(&begin)), "{policy}");
             assert_eq!(form_region(region), form);
         }
+    }
+
+    #[test]
+    fn the_newest_of_a_family_leads_where_the_other_does() {
+        let profile = |id: &str| InferenceProfile {
+            id: id.to_owned(),
+            name: String::new(),
+            kind: ProfileKind::System,
+            status: "ACTIVE".to_owned(),
+            models: Vec::new(),
+        };
+        let all: Vec<_> = [
+            "eu.anthropic.claude-3-5-haiku-20241022-v1:0",
+            "eu.anthropic.claude-haiku-4-5-20251001-v1:0",
+            "eu.anthropic.claude-opus-4-20250514-v1:0",
+            "eu.anthropic.claude-opus-4-1-20250805-v1:0",
+            "global.anthropic.claude-opus-4-8",
+        ]
+        .map(profile)
+        .into();
+        let eu = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0";
+        assert_eq!(newest(&all, "haiku", eu), Some("eu.anthropic.claude-haiku-4-5-20251001-v1:0"));
+        assert_eq!(newest(&all, "opus", eu), Some("eu.anthropic.claude-opus-4-1-20250805-v1:0"));
+        assert_eq!(newest(&all, "opus", "global.anthropic.claude-x"), Some("global.anthropic.claude-opus-4-8"));
+        assert_eq!(newest(&all, "sonnet", eu), None);
+        assert_eq!(newest(&all, "opus", "arn:aws:bedrock:eu-west-1:1:application-inference-profile/x"), None);
     }
 
     #[test]

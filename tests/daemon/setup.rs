@@ -306,6 +306,77 @@ fn at_a_terminal_a_model_is_chosen_of_those_that_bedrock_offers() {
     assert_eq!(settings(&agent)["env"]["ANTHROPIC_MODEL"], "eu.anthropic.claude-b");
 }
 
+/// What `opus` means is pinned to the newest that leads where the chosen one does; an id that is not in the list can be
+/// typed, and a bare one is asked about.
+#[cfg(target_os = "linux")]
+#[test]
+fn at_a_terminal_models_are_pinned_or_named_by_their_ids() {
+    if std::process::Command::new("script").arg("--version").output().is_err() {
+        return eprintln!("not run: there is no script (util-linux)");
+    }
+    let agent = Agent::new();
+    let offer = |id: &str| Offered {
+        region: "us-gov-west-1",
+        kind: "SYSTEM_DEFINED",
+        id: id.into(),
+        model: "anthropic.claude",
+    };
+    let (sonnet, old, new) = (
+        "us-gov.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "us-gov.anthropic.claude-3-5-haiku-20241022-v1:0",
+        "us-gov.anthropic.claude-haiku-4-5-20251001-v1:0",
+    );
+    agent.fake.offer([sonnet, old, new].map(offer).into());
+    let region = ("In which region is Bedrock used", "\u{15}us-gov-west-1\r");
+    let model = "Which model is Claude Code to use?";
+    let pinned = [
+        region,
+        (model, "\u{1b}[A\u{1b}[A\r"),
+        ("What are opus, sonnet, haiku to mean?", "\u{1b}[B\r"),
+        ("Write this?", "y"),
+    ];
+    let done = typed(&agent, "setup", &pinned);
+    assert_eq!(done.code(), 0, "{}", done.stdout);
+    let env = settings(&agent)["env"].clone();
+    assert_eq!(
+        (&env["ANTHROPIC_MODEL"], &env["ANTHROPIC_DEFAULT_SONNET_MODEL"], &env["ANTHROPIC_DEFAULT_HAIKU_MODEL"]),
+        (&sonnet.into(), &sonnet.into(), &new.into())
+    );
+    assert_eq!(env.get("ANTHROPIC_DEFAULT_OPUS_MODEL"), None, "there is none to pin it to");
+    assert!(done.stdout.contains(&format!("{new} answers in us-gov-west-1")), "{}", done.stdout);
+    agent.ctl(&["setup", "--undo"]).expect_success();
+
+    let bare = "anthropic.claude-opus-4-8[1m]\r";
+    let (id, mantle) = ("Its id", "which only Bedrock's Messages API (Mantle) takes");
+    let typed_id = [region, (model, "\u{1b}[A\r"), (id, bare), (mantle, "y"), ("Write this?", "y")];
+    let done = typed(&agent, "setup", &typed_id);
+    assert_eq!(done.code(), 0, "{}", done.stdout);
+    let env = settings(&agent)["env"].clone();
+    assert_eq!(env["ANTHROPIC_MODEL"], "anthropic.claude-opus-4-8[1m]");
+    assert_eq!((&env["CLAUDE_CODE_USE_MANTLE"], &env["CLAUDE_CODE_USE_BEDROCK"]), (&"1".into(), &"1".into()));
+}
+
+/// Whoever is not signed in is asked to, before the models are listed.
+#[cfg(target_os = "linux")]
+#[test]
+fn at_a_terminal_who_is_not_signed_in_signs_in() {
+    if std::process::Command::new("script").arg("--version").output().is_err() {
+        return eprintln!("not run: there is no script (util-linux)");
+    }
+    let agent = Agent::new();
+    fs::remove_file(agent.home.token_file("corp")).unwrap();
+    agent.fake.set_person(Person::Approves);
+    let answers = [
+        ("In which region is Bedrock used", "\r"),
+        ("'dev-sso' needs a login. Sign in now?", "y"),
+        ("Which model is Claude Code to use?", "\r"),
+        ("Write this?", "y"),
+    ];
+    let done = typed(&agent, "setup", &answers);
+    assert_eq!(done.code(), 0, "{}", done.stdout);
+    assert!(done.stdout.contains("'dev-sso' has credentials"), "{}", done.stdout);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn from_no_profile_at_all_at_a_terminal() {

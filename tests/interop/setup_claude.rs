@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::agent::Agent;
 use super::{ACCOUNT, ROLE, claude, clients, fake};
+use crate::support::clock::eventually;
 use crate::support::fake_aws::{MODEL, Operation, Person};
 use crate::support::home::TestHome;
 use crate::support::process::run;
@@ -93,4 +94,55 @@ fn from_an_empty_home_to_claude_codes_first_answer() {
     assert_eq!(claude::one_turn(&home).expect_success().stdout.trim(), "pong");
     agentctl(&home, &agent, "setup --undo").expect_success();
     assert_eq!(fs::read_to_string(home.aws_config()).unwrap(), "");
+}
+
+/// What `setup` says of sessions that run: at their next turn they take up hook and region, even one that began without
+/// Bedrock, but not a model.
+#[test]
+fn a_session_that_runs_takes_up_hook_and_region_but_no_model() {
+    let (fake, home, agent) = fresh();
+    let path = home.path().join(".claude/settings.json");
+    let mut session = claude::Session::start(&home);
+    assert!(!session.turn("hi").ok, "nobody has set anything up");
+    let other = "eu.anthropic.claude-opus-4-5-20251101-v1:0";
+    for (hook, region, model) in [("first", "eu-central-1", MODEL), ("second", "eu-west-1", other)] {
+        let export = agent.command_line("export --profile dev-sso");
+        let hook = home.script(hook, &format!("#!/bin/sh\necho {hook} >> \"$HOME/ran\"\nexec {export}\n"));
+        let env = json!({ "AWS_REGION": region, "CLAUDE_CODE_USE_BEDROCK": "1", "ANTHROPIC_MODEL": model });
+        fs::write(&path, json!({ "awsCredentialExport": hook, "env": env }).to_string()).unwrap();
+        let turns = || fake.calls_of(Operation::InvokeModelStream);
+        eventually("a turn with the new settings", claude::LIMIT, || {
+            assert!(!session.turn("hi").text.is_empty(), "{}", session.output());
+            turns().last().is_some_and(|turn| turn.region.as_deref() == Some(region)).then_some(())
+        });
+        assert!(turns().iter().all(|turn| !turn.target.contains(other)), "the model is the one that it began with");
+    }
+    let ran = fs::read_to_string(home.path().join("ran")).unwrap();
+    assert!(ran.starts_with("first\n") && ran.ends_with("second\n"), "{ran}");
+}
+
+/// With `--auth-refresh` a login is there for the day on which it is needed, and runs at no start before that.
+#[test]
+fn a_login_in_aws_auth_refresh_runs_at_no_start_while_all_is_well() {
+    let (fake, mut home, agent) = fresh();
+    let models = format!("--model {MODEL} --small-model {MODEL} --haiku-model {MODEL}");
+    let line = format!("setup --profile dev-sso --region eu-west-1 {models} --auth-refresh --yes");
+    agentctl(&home, &agent, &line).expect_success();
+    let path = home.path().join(".claude/settings.json");
+    let settings: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(settings["env"]["AWS_PROFILE"], "dev-sso-agent");
+    assert!(settings["awsAuthRefresh"].as_str().is_some_and(|command| command.ends_with("login --profile dev-sso")));
+    for _ in 0..3 {
+        assert_eq!(claude::one_turn(&home).expect_success().stdout.trim(), "pong");
+    }
+    assert!(fake.succeeded(Operation::GetCallerIdentity) >= 3, "Claude Code's own check passes");
+    assert_eq!(agent.said().matches("already signed in").count(), 0, "{}", agent.said());
+    agentctl(&home, &agent, "setup --undo").expect_success();
+
+    // STS behind a proxy that does not answer: left out, and said why.
+    home.set("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9");
+    let said = agentctl(&home, &agent, &line).expect_success().stderr;
+    let why = "awsAuthRefresh is left out, since Claude Code would run it at each start: cannot reach 127.0.0.1";
+    assert!(said.contains(why) || agent.said().contains(why), "{said}{}", agent.said());
+    assert!(!fs::read_to_string(&path).unwrap().contains("awsAuthRefresh"));
 }

@@ -190,7 +190,7 @@ pub struct Setup {
     /// What becomes of a status line that is there [default: keep, or asked at a terminal]
     #[arg(long, value_enum, value_name = "CHOICE")]
     pub status_line: Option<StatusLineChoice>,
-    /// The model: an inference profile's id
+    /// The model: an inference profile's id; [1m] behind it asks for 1M tokens of context
     #[arg(long, value_name = "ID")]
     pub model: Option<String>,
     /// The small and fast model
@@ -205,6 +205,12 @@ pub struct Setup {
     /// What "haiku" means
     #[arg(long, value_name = "ID")]
     pub haiku_model: Option<String>,
+    /// Bare model ids are for Bedrock's Messages API ("Mantle")
+    #[arg(long)]
+    pub mantle: bool,
+    /// Put agentctl login into awsAuthRefresh too, where Claude Code's own check of STS is shown to pass
+    #[arg(long)]
+    pub auth_refresh: bool,
 }
 
 /// `models`.

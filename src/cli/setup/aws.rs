@@ -38,10 +38,15 @@ pub(super) fn plan(
     let mut keys = Vec::new();
     keys.extend(profile.region.clone().or_else(|| args.region.clone()).map(|region| ("region".to_owned(), region)));
     keys.push(("credential_process".to_owned(), format!("{agentctl} credential-process --profile {}", profile.name)));
-    let name = format!("{}{SUFFIX}", profile.name);
+    let name = name_of(&profile.name);
     add(ctx, plan, &[Section { name: SectionName::Profile(name.clone()), keys }])?;
     out.tell(&format!("for the AWS CLI and SDKs: AWS_PROFILE={name}"));
     Ok(())
+}
+
+/// What the profile for other tools is called.
+pub(super) fn name_of(profile: &str) -> String {
+    format!("{profile}{SUFFIX}")
 }
 
 /// An `[sso-session]` that is to be there.
@@ -70,12 +75,13 @@ pub(super) fn plan_session(ctx: &Context<'_>, new: &NewSession, plan: &mut Plan)
     add(ctx, plan, &[section(new)])
 }
 
-/// A config file with the session and nothing else.
+/// A config file with these and nothing else.
 ///
 /// # Errors
 /// A name or value that cannot stand in one.
-pub(super) fn session_alone(new: &NewSession) -> Result<Vec<u8>, Refused> {
-    aws_config_edit::apply(b"", &[section(new)]).map(|edited| edited.text)
+pub(super) fn alone(session: &NewSession, profile: Option<&NewProfile>) -> Result<Vec<u8>, Refused> {
+    let sections: Vec<_> = [section(session)].into_iter().chain(profile.map(profile_section)).collect();
+    aws_config_edit::apply(b"", &sections).map(|edited| edited.text)
 }
 
 fn section(new: &NewSession) -> Section {
@@ -93,13 +99,17 @@ fn section(new: &NewSession) -> Section {
 /// # Errors
 /// As [`plan_session`].
 pub(super) fn plan_profile(ctx: &Context<'_>, new: &NewProfile, plan: &mut Plan) -> Result<(), Problem> {
+    add(ctx, plan, &[profile_section(new)])
+}
+
+fn profile_section(new: &NewProfile) -> Section {
     let keys = vec![
         ("sso_session".to_owned(), new.session.clone()),
         ("sso_account_id".to_owned(), new.account.clone()),
         ("sso_role_name".to_owned(), new.role.clone()),
         ("region".to_owned(), new.region.clone()),
     ];
-    add(ctx, plan, &[Section { name: SectionName::Profile(new.name.clone()), keys }])
+    Section { name: SectionName::Profile(new.name.clone()), keys }
 }
 
 fn add(ctx: &Context<'_>, plan: &mut Plan, wanted: &[Section]) -> Result<(), Problem> {

@@ -9,6 +9,7 @@ use crate::cli::one_shot;
 use crate::cli::outcome::Problem;
 use crate::cli::output::Output;
 use crate::cli::render::clean;
+use crate::core::bedrock;
 use crate::core::failure::FailureClass;
 use crate::core::words;
 
@@ -92,17 +93,19 @@ pub(super) fn region(
     Ok(region)
 }
 
-/// The model that a person chooses of those that Bedrock offers the account; `None`: Claude Code is to choose.
+/// The models that a person chooses, with the variables that name them: the main one of those that Bedrock offers the
+/// account, or another by its id, and what the families mean. None: Claude Code is to choose.
 ///
 /// # Errors
 /// The person gave up.
-pub(super) fn model(
+pub(super) fn models(
     ctx: &Context<'_>,
     out: &mut Output<'_>,
     profile: &str,
     region: &str,
-) -> Result<Option<String>, Problem> {
-    let Some(asker) = ctx.asker else { return Ok(None) };
+    (main, families): (&'static str, &[(&'static str, &'static str)]),
+) -> Result<Vec<(&'static str, String)>, Problem> {
+    let Some(asker) = ctx.asker else { return Ok(Vec::new()) };
     let offered =
         models::ask(ctx, out, profile, Some(region), true).and_then(|reply| call::read::<ModelsDocument>(&reply));
     let offered = match offered {
@@ -110,18 +113,38 @@ pub(super) fn model(
         Err(problem) => {
             out.tell("Bedrock's models cannot be listed now, so Claude Code is left to choose one:");
             problem.line().iter().for_each(|line| out.tell(line));
-            return Ok(None);
+            return Ok(Vec::new());
         }
     };
     let claude: Vec<_> = offered.into_iter().filter(|model| model.is_claude() && model.is_active()).collect();
     if claude.is_empty() {
         out.tell(&format!("Bedrock offers no inference profile of Claude in {region}; see: agentctl models"));
-        return Ok(None);
     }
     let mut options = vec!["leave it to Claude Code".to_owned()];
     options.extend(claude.iter().map(|model| format!("{}  {}", clean(&model.id), clean(&model.name))));
-    let chosen = asker.choose("Which model is Claude Code to use?", &options, 0)?;
-    Ok(chosen.checked_sub(1).and_then(|at| claude.get(at)).map(|model| model.id.clone()))
+    options.push("another, by its id".to_owned());
+    let id = match asker.choose("Which model is Claude Code to use?", &options, 0)? {
+        0 => return Ok(Vec::new()),
+        chosen if chosen <= claude.len() => claude[chosen - 1].id.clone(),
+        _ => asker.text("Its id ([1m] behind it asks for 1M tokens of context)?", "")?.trim().to_owned(),
+    };
+    if id.is_empty() {
+        return Ok(Vec::new());
+    }
+    let newest =
+        |(family, name): &(&str, &'static str)| Some((*name, bedrock::newest(&claude, family, &id)?.to_owned()));
+    let pins: Vec<_> = families.iter().filter_map(newest).collect();
+    let mut chosen = vec![(main, id.clone())];
+    if !pins.is_empty() {
+        let ids: Vec<_> = pins.iter().map(|(_, id)| clean(id)).collect();
+        let options = ["what Claude Code takes for them".to_owned(), ids.join(", ")];
+        let families: Vec<_> = families.iter().map(|(family, _)| *family).collect();
+        let question = format!("What are {} to mean?", families.join(", "));
+        if asker.choose(&question, &options, 0)? == 1 {
+            chosen.extend(pins);
+        }
+    }
+    Ok(chosen)
 }
 
 /// An answer that nobody gives.

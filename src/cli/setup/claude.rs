@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::plan::{Plan, Target};
-use super::{choose, program};
+use super::{choose, program, proof, refresh};
 use crate::api::v1::KnownProfile;
 use crate::cli::args::{Scope, Setup, StatusLineChoice};
 use crate::cli::call;
@@ -13,14 +13,63 @@ use crate::cli::context::Context;
 use crate::cli::one_shot;
 use crate::cli::outcome::Problem;
 use crate::cli::output::Output;
-use crate::core::claude_settings::{self, Wanted};
+use crate::cli::render::clean;
+use crate::core::claude_settings::{self, Change, Wanted};
 use crate::core::failure::{Failure, FailureClass, shell_word};
-use crate::core::probe::Probe;
+use crate::core::probe::{Probe, Tool};
 
 /// A turn that meets an ended session waits this long for somebody to log in.
 const WAIT: &str = "600";
+/// The main model.
+const MODEL: &str = "ANTHROPIC_MODEL";
+/// What a family's name means.
+const PINS: [(&str, &str); 3] = [
+    ("opus", "ANTHROPIC_DEFAULT_OPUS_MODEL"),
+    ("sonnet", "ANTHROPIC_DEFAULT_SONNET_MODEL"),
+    ("haiku", "ANTHROPIC_DEFAULT_HAIKU_MODEL"),
+];
+/// Bare ids are asked of Bedrock's Messages API, others of InvokeModel.
+const MANTLE: &str = "CLAUDE_CODE_USE_MANTLE";
 /// What Claude Code and we say of a login that runs at each start.
-const LOGIN: &str = "awsAuthRefresh";
+pub(super) const LOGIN: &str = "awsAuthRefresh";
+
+/// What was planned for Claude Code.
+pub(super) struct Planned {
+    /// The settings.
+    pub(super) path: PathBuf,
+    /// What it will run for credentials.
+    pub(super) hook: String,
+    /// Whether the profile of [`super::aws`] is needed as well.
+    pub(super) wants_aws: bool,
+    /// What becomes of sessions that run.
+    pub(super) running: Running,
+}
+
+/// What sessions of Claude Code that run make of new settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Running {
+    /// Nothing is new.
+    Untouched,
+    /// They take them up.
+    TakeItUp,
+    /// They go on as they began.
+    GoOn,
+}
+
+/// Keys that sessions which run take up by themselves. Measured with 2.1.328 (tests/interop/setup_claude.rs): the hook, region
+/// and provider, at the next turn; a model is that with which a session began.
+const TAKEN_UP: [&[&str]; 5] =
+    [&["awsCredentialExport"], &[LOGIN], &["statusLine"], &["statusLine", "command"], &["env", "AWS_REGION"]];
+
+impl Running {
+    fn after(changes: &[Change]) -> Self {
+        match changes {
+            [] => Self::Untouched,
+            changes if changes.iter().all(|change| TAKEN_UP.iter().any(|key| change.key == *key)) => Self::TakeItUp,
+            _ => Self::GoOn,
+        }
+    }
+}
 
 /// Adds what Claude Code needs to the plan.
 ///
@@ -32,26 +81,33 @@ pub(super) fn plan(
     args: &Setup,
     profile: &KnownProfile,
     plan: &mut Plan,
-) -> Result<(), Problem> {
+) -> Result<Planned, Problem> {
     let path = settings_file(ctx, args.scope)?;
     let before = Target::read(&path)?;
     let settings = claude_settings::read(before.as_deref().unwrap_or_default()).map_err(|e| of_file(&path, &e))?;
     let region = choose::region(ctx, args, text(&settings, &["env", "AWS_REGION"]), profile)?;
     let agentctl = program(ctx)?;
+    let hook = hook(&agentctl, &profile.name);
     let mut wanted = vec![
-        Wanted::set(&["awsCredentialExport"], hook(&agentctl, &profile.name)),
+        Wanted::set(&["awsCredentialExport"], hook.as_str()),
         Wanted::set(&["env", "CLAUDE_CODE_USE_BEDROCK"], "1"),
         Wanted::set(&["env", "AWS_REGION"], region.as_str()),
     ];
+    if !args.dry_run {
+        proof::sign_in(ctx, out, &profile.name)?;
+    }
     wanted.extend(models(ctx, out, args, &settings, &profile.name, &region)?);
     wanted.extend(certificates(ctx, out, &profile.name));
     wanted.extend(status_line(ctx, args, &settings, &agentctl, &profile.name)?);
-    wanted.extend(login(out, &settings));
+    let refresh = refresh::plan(ctx, out, args, profile, &agentctl);
+    let wants_aws = !refresh.is_empty();
+    wanted.extend(if wants_aws { refresh } else { login(out, &settings).into_iter().collect() });
     let edited = claude_settings::apply(before.as_deref().unwrap_or_default(), &wanted);
     let edited = edited.map_err(|e| of_file(&path, &e))?;
+    let running = Running::after(&edited.changes);
     let changes = serde_json::to_value(&edited.changes).unwrap_or_default();
-    plan.add(Target { kind: KIND, path, before, after: edited.bytes, changes });
-    Ok(())
+    plan.add(Target { kind: KIND, path: path.clone(), before, after: edited.bytes, changes });
+    Ok(Planned { path, hook, wants_aws, running })
 }
 
 /// What these edits are remembered as.
@@ -89,30 +145,61 @@ fn models(
     profile: &str,
     region: &str,
 ) -> Result<Vec<Wanted>, Problem> {
-    let named = args.model.is_some() || text(settings, &["env", "ANTHROPIC_MODEL"]).is_some();
-    let chosen = if named { None } else { choose::model(ctx, out, profile, region)? };
-    let main = args.model.clone().or(chosen);
-    if main.as_deref().is_some_and(|model| model.starts_with("anthropic.")) {
-        out.tell("a bare model id is refused by Bedrock's on-demand throughput; inference profiles: agentctl models");
-    }
-    let set =
-        |name: &str, model: &Option<String>| model.as_ref().map(|model| Wanted::set(&["env", name], model.as_str()));
-    let all = [
-        set("ANTHROPIC_MODEL", &main),
-        set("ANTHROPIC_SMALL_FAST_MODEL", &args.small_model),
-        set("ANTHROPIC_DEFAULT_OPUS_MODEL", &args.opus_model),
-        set("ANTHROPIC_DEFAULT_SONNET_MODEL", &args.sonnet_model),
-        set("ANTHROPIC_DEFAULT_HAIKU_MODEL", &args.haiku_model),
+    let mut models: Vec<(&str, String)> = Vec::new();
+    let flags = [
+        (MODEL, &args.model),
+        ("ANTHROPIC_SMALL_FAST_MODEL", &args.small_model),
+        (PINS[0].1, &args.opus_model),
+        (PINS[1].1, &args.sonnet_model),
+        (PINS[2].1, &args.haiku_model),
     ];
-    Ok(all.into_iter().flatten().collect())
+    models.extend(flags.into_iter().filter_map(|(name, model)| Some((name, model.clone()?))));
+    let named = |name: &str| text(settings, &["env", name]).is_some() || models.iter().any(|(known, _)| *known == name);
+    if !named(MODEL) {
+        let pins: Vec<_> = PINS.into_iter().filter(|(_, name)| !named(name)).collect();
+        models.extend(choose::models(ctx, out, profile, region, (MODEL, &pins))?);
+    }
+    let mantle = mantle(ctx, out, args, settings, &models)?;
+    let models = models.into_iter().map(|(name, model)| Wanted::set(&["env", name], model));
+    Ok(models.chain(mantle.then(|| Wanted::set(&["env", MANTLE], "1"))).collect())
+}
+
+/// Whether bare ids are to be asked of Bedrock's Messages API, which alone takes them.
+fn mantle(
+    ctx: &Context<'_>,
+    out: &mut Output<'_>,
+    args: &Setup,
+    settings: &Map<String, Value>,
+    models: &[(&str, String)],
+) -> Result<bool, Problem> {
+    let bare = models.iter().find(|(_, model)| model.starts_with("anthropic.")).map(|(_, model)| clean(model));
+    if let (Some(id), false, None) = (bare, args.mantle, text(settings, &["env", MANTLE])) {
+        if let Some(asker) = ctx.asker {
+            let question =
+                format!("'{id}' is a bare id, which only Bedrock's Messages API (Mantle) takes. Use that for it?");
+            return asker.confirm(&question, true);
+        }
+        let hint = "inference profiles: agentctl models; for Bedrock's Messages API: --mantle";
+        out.tell(&format!("a bare model id is refused by Bedrock's on-demand throughput; {hint}"));
+    }
+    Ok(args.mantle)
+}
+
+/// The way to AWS, and what Claude Code would say to it.
+pub(super) fn look(ctx: &Context<'_>, out: &mut Output<'_>, profile: &str) -> Option<Probe> {
+    let looked = one_shot::probe(ctx, out, profile, one_shot::Asked::default(), std::time::Duration::from_secs(5));
+    call::read(&looked.ok()?).ok()
+}
+
+/// What Claude Code trusts.
+pub(super) fn trust_of_claude(probe: &Probe) -> Option<&Tool> {
+    probe.trust.iter().find(|tool| tool.setting == "NODE_EXTRA_CA_CERTS")
 }
 
 /// Behind a proxy whose CA Claude Code does not trust, a file of this machine that cures that.
 fn certificates(ctx: &Context<'_>, out: &mut Output<'_>, profile: &str) -> Option<Wanted> {
-    let looked =
-        one_shot::probe(ctx, out, profile, one_shot::Asked::default(), std::time::Duration::from_secs(5)).ok()?;
-    let probe: Probe = call::read(&looked).ok()?;
-    let claude = probe.trust.iter().find(|tool| tool.setting == "NODE_EXTRA_CA_CERTS" && !tool.refuses.is_empty())?;
+    let probe = look(ctx, out, profile)?;
+    let claude = trust_of_claude(&probe).filter(|tool| !tool.refuses.is_empty())?;
     match &claude.cure {
         Some(file) => Some(Wanted::set(&["env", "NODE_EXTRA_CA_CERTS"], file.as_str())),
         None => {

@@ -12,6 +12,7 @@
 //! | how does who has no profile come to one? | [`sso`] |
 //! | what is changed, shown and written? | [`plan`] |
 //! | how is it taken back? | [`undo`] |
+//! | may a login stand in `awsAuthRefresh`? | [`refresh`] |
 //! | does it work? | [`proof`] |
 
 pub mod ask;
@@ -20,6 +21,7 @@ mod choose;
 mod claude;
 mod plan;
 mod proof;
+mod refresh;
 mod sso;
 mod undo;
 
@@ -45,27 +47,21 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Setup) -> Result<(), 
         let begin = ctx.asker.is_some() && ctx.named.is_none() && !choose::is_any(ctx, out)?;
         steps = if begin { vec![SetupStep::Sso, SetupStep::Claude] } else { vec![SetupStep::Claude] };
     }
-    // Whatever the order in which they were typed: the profile comes first.
-    steps.sort_unstable();
-    steps.dedup();
     let mut plan = Plan::default();
-    let mut profile = None;
-    for step in &steps {
-        if *step == SetupStep::Sso {
-            profile = Some(sso::plan(ctx, out, args, &mut plan)?);
-            continue;
-        }
-        let chosen = match profile.take() {
-            Some(chosen) => chosen,
-            None => choose::profile(ctx, out)?,
-        };
-        match step {
-            SetupStep::Sso => {}
-            SetupStep::Claude => claude::plan(ctx, out, args, &chosen, &mut plan)?,
-            SetupStep::Aws => aws::plan(ctx, out, args, &chosen, &mut plan)?,
-        }
-        profile = Some(chosen);
+    // Until the plan is carried out, a new profile can be asked about in a world of its own.
+    let (profile, aside) = match steps.contains(&SetupStep::Sso) {
+        true => sso::plan(ctx, out, args, &mut plan)?,
+        false => (choose::profile(ctx, out)?, None),
+    };
+    let there = aside.as_ref().map_or(*ctx, |aside| aside.context(ctx));
+    let claude = match steps.contains(&SetupStep::Claude) {
+        true => Some(claude::plan(&there, out, args, &profile, &mut plan)?),
+        false => None,
+    };
+    if steps.contains(&SetupStep::Aws) || claude.as_ref().is_some_and(|claude| claude.wants_aws) {
+        aws::plan(ctx, out, args, &profile, &mut plan)?;
     }
+    drop(aside);
     if plan.is_empty() {
         out.tell("everything is set up already; nothing was changed");
     } else if args.dry_run {
@@ -76,10 +72,7 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Setup) -> Result<(), 
         plan.agree(ctx, out, args)?;
         plan.carry_out(ctx, out)?;
     }
-    match profile.filter(|_| !args.dry_run) {
-        Some(profile) => proof::run(ctx, out, &profile, steps.contains(&SetupStep::Claude)),
-        None => Ok(()),
-    }
+    proof::run(ctx, out, &profile, claude.as_ref())
 }
 
 /// A path that an update of agentctl leaves as it is: the one in PATH, where that is this program.

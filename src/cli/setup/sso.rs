@@ -2,8 +2,10 @@
 //! and a profile for them.
 //!
 //! Accounts and roles are known only after the login, and nobody can sign in to a session that no config names. So where they
-//! are not named by flags the login is made in a world of its own, whose config file lies in the state folder: the user's
-//! is written in the end, at once, and who gives up before that finds it as it was.
+//! are not named by flags the login is made in a world of its own ([`Aside`]), whose config file lies in the state folder:
+//! the user's is written in the end, at once, and who gives up before that finds it as it was.
+
+use std::path::PathBuf;
 
 use super::aws::{self, NewProfile, NewSession};
 use super::plan::{Plan, cannot_write};
@@ -16,7 +18,7 @@ use crate::cli::login;
 use crate::cli::outcome::Problem;
 use crate::cli::output::Output;
 use crate::cli::render::clean;
-use crate::core::failure::FailureClass;
+use crate::core::failure::{Failure, FailureClass};
 use crate::core::source::World;
 use crate::files::setup;
 
@@ -34,35 +36,60 @@ pub(super) fn plan(
     out: &mut Output<'_>,
     args: &Setup,
     plan: &mut Plan,
-) -> Result<KnownProfile, Problem> {
+) -> Result<(KnownProfile, Option<Aside>), Problem> {
     let session = session(ctx, args)?;
     // Before anybody signs in it is known whether the file can take it.
     aws::plan_session(ctx, &session, plan)?;
-    let (account, role) = match (&args.account, &args.role, ctx.asker) {
+    let aside = if ctx.asker.is_some() && !args.dry_run { Some(Aside::new(ctx)?) } else { None };
+    let (account, role) = match (&args.account, &args.role, &aside) {
         (Some(account), Some(role), _) => (account.clone(), role.clone()),
-        (_, _, Some(_)) if !args.dry_run => aside(ctx, &session, |there| choose_role(there, out, args, &session.name))?,
+        (_, _, Some(aside)) => {
+            aside.hold(&session, None)?;
+            choose_role(&aside.context(ctx), out, args, &session.name)?
+        }
         _ => {
             let what = "setup needs the account and the role".to_owned();
             return Err(Problem::Usage(what, "name them: --account 111122223333 --role Developer".to_owned()));
         }
     };
-    profile(ctx, args, plan, &session, account, role)
+    let (known, new) = profile(ctx, args, &session, account, role)?;
+    aws::plan_profile(ctx, &new, plan)?;
+    if let Some(aside) = &aside {
+        aside.hold(&session, Some(&new))?;
+    }
+    Ok((known, aside))
 }
 
-/// Does something in a world whose config has the session and nothing else, and whose token cache is the user's.
-fn aside<T>(
-    ctx: &Context<'_>,
-    session: &NewSession,
-    act: impl FnOnce(&Context<'_>) -> Result<T, Problem>,
-) -> Result<T, Problem> {
-    let config_file = ctx.vars.state_folder()?.join("setup/aws-config");
-    let text = aws::session_alone(session).map_err(|refused| refused.failure(&config_file))?;
-    setup::write(&config_file, &text).map_err(|e| cannot_write(&config_file, &e))?;
-    let world = World { config_file: config_file.clone(), ..ctx.world.as_ref().map_err(Clone::clone)?.clone() };
-    let done = act(&Context { world: &Ok(world), ..*ctx });
-    // One that stays harms nobody.
-    let _ = std::fs::remove_file(config_file);
-    done
+/// A world whose config has the new session and profile and nothing else, and whose token cache is the user's. Its file goes
+/// with it.
+pub(super) struct Aside {
+    config_file: PathBuf,
+    world: Result<World, Failure>,
+}
+
+impl Aside {
+    fn new(ctx: &Context<'_>) -> Result<Self, Problem> {
+        let config_file = ctx.vars.state_folder()?.join("setup/aws-config");
+        let world = World { config_file: config_file.clone(), ..ctx.world.as_ref().map_err(Clone::clone)?.clone() };
+        Ok(Self { config_file, world: Ok(world) })
+    }
+
+    fn hold(&self, session: &NewSession, profile: Option<&NewProfile>) -> Result<(), Problem> {
+        let text = aws::alone(session, profile).map_err(|refused| refused.failure(&self.config_file))?;
+        setup::write(&self.config_file, &text).map_err(|e| cannot_write(&self.config_file, &e))
+    }
+
+    /// The same surroundings in this world.
+    pub(super) fn context<'a>(&'a self, ctx: &Context<'a>) -> Context<'a> {
+        Context { world: &self.world, ..*ctx }
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // One that stays harms nobody.
+        let _ = std::fs::remove_file(&self.config_file);
+    }
 }
 
 fn session(ctx: &Context<'_>, args: &Setup) -> Result<NewSession, Problem> {
@@ -134,11 +161,10 @@ fn nothing(what: &str) -> Problem {
 fn profile(
     ctx: &Context<'_>,
     args: &Setup,
-    plan: &mut Plan,
     session: &NewSession,
     account: String,
     role: String,
-) -> Result<KnownProfile, Problem> {
+) -> Result<(KnownProfile, NewProfile), Problem> {
     let name = match (ctx.named, ctx.asker) {
         (Some(name), _) => name.to_owned(),
         (None, Some(asker)) => asker.text("What is the profile to be called?", PROFILE)?,
@@ -155,6 +181,5 @@ fn profile(
     let region = choose::region(ctx, args, Some(&session.region), &known)?;
     known.region = Some(region.clone());
     let new = NewProfile { name: known.name.clone(), session: session.name.clone(), account, role, region };
-    aws::plan_profile(ctx, &new, plan)?;
-    Ok(known)
+    Ok((known, new))
 }

@@ -71,6 +71,8 @@ pub struct Call {
     pub signed_by: Option<String>,
     /// The key id that the request claims, verified or not.
     pub claimed_key: Option<String>,
+    /// The region that the request is signed for, verified or not.
+    pub region: Option<String>,
     /// Nobody is waiting for an answer to it any more.
     pub finished: bool,
 }
@@ -90,6 +92,7 @@ impl Call {
             refused_before: false,
             signed_by: None,
             claimed_key: None,
+            region: None,
             finished: false,
         }
     }

@@ -241,6 +241,7 @@ impl Entry {
         };
         let mut call = Call::new(clock::now(), operation, target, request.header("user-agent").unwrap_or_default());
         call.claimed_key = sigv4::claimed_key(request);
+        call.region = sigv4::region(request);
         if operation == Operation::CreateToken {
             call.refresh_token = request.json()["refreshToken"].as_str().map(str::to_owned);
         }

@@ -88,11 +88,15 @@ pub struct Override {
 }
 
 impl ClaudeFacts {
-    /// Reads the settings.
+    /// Reads the user's settings.
     pub(super) fn read(ctx: &Context<'_>) -> Self {
         let folder = ctx.vars.get("CLAUDE_CONFIG_DIR").map(PathBuf::from);
         let folder = folder.or_else(|| Some(ctx.vars.home().ok()?.join(".claude"))).unwrap_or_else(|| ".claude".into());
-        let path = folder.join("settings.json");
+        Self::of(ctx, folder.join("settings.json"))
+    }
+
+    /// Reads settings.
+    pub fn of(ctx: &Context<'_>, path: PathBuf) -> Self {
         let settings = settings(&path);
         let others = PROJECT.iter().chain(&MANAGED).map(PathBuf::from);
         let overriding = others.filter(|other| !same(other, &path)).flat_map(overrides).collect();

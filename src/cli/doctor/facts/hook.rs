@@ -79,8 +79,11 @@ fn all(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Zeroizing<V
     receive
 }
 
-/// Milliseconds of life that the printed credentials have; what is wrong with them in words that quote nothing of them.
-pub(super) fn judge(printed: &[u8], now: Timestamp) -> Result<i64, String> {
+/// Milliseconds of life that the printed credentials have.
+///
+/// # Errors
+/// What is wrong with them, in words that quote nothing of them.
+pub fn judge(printed: &[u8], now: Timestamp) -> Result<i64, String> {
     let keys = document::parse(printed).map_err(|_| "prints something else than credentials alone".to_owned())?;
     match keys.expires_at.offset_from(now) {
         left @ 1.. => Ok(left),

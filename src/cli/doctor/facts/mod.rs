@@ -22,7 +22,7 @@ use crate::core::probe::Probe;
 use crate::core::time::Timestamp;
 
 pub use claude::{ClaudeFacts, EXPORT, Override, Program, REFRESH, invoked_as, is_ours};
-pub use hook::run as run_hook;
+pub use hook::{judge, run as run_hook};
 
 /// How long a profile's credentials are waited for.
 const ROLE: Duration = Duration::from_secs(10);
