@@ -242,8 +242,20 @@ pub struct KnownProfile {
     pub account: Option<String>,
     /// Its role.
     pub role: Option<String>,
+    /// The session of a legacy profile, which is in no `[sso-session]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legacy: Option<LegacySession>,
     /// Why it cannot be used.
     pub problem: Option<String>,
+}
+
+/// What a legacy profile has itself, without `sso_session`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegacySession {
+    /// Its `sso_start_url`.
+    pub start_url: String,
+    /// Its `sso_region`: where Identity Center lives.
+    pub sso_region: String,
 }
 
 /// The body of every error.

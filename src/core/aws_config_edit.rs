@@ -206,6 +206,14 @@ pub fn apply(original: &[u8], wanted: &[Section]) -> Result<Edited, Refused> {
     Ok(editor.done())
 }
 
+/// The profiles and `[sso-session]`s of a text, with their keys in lower case and their values as botocore reads them.
+///
+/// # Errors
+/// [`Refused`] if the text is none that the AWS CLI reads (see [`apply`]).
+pub fn read(text: &[u8]) -> Result<Vec<Section>, Refused> {
+    Editor::new(text)?.sections()
+}
+
 /// Takes back what [`apply`] changed, in a file that others may have touched since; the changes of several edits may be
 /// chained in their order.
 ///

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::once;
 use super::run;
-use crate::api::v1::{KnownProfile, KnownProfiles};
+use crate::api::v1::{KnownProfile, KnownProfiles, LegacySession};
 use crate::aws::profile;
 use crate::core::failure::Failure;
 use crate::core::source::{Link, Profile, SsoSession};
@@ -37,12 +37,15 @@ fn read() -> Result<Zeroizing<String>, Failure> {
 fn known(name: String, profile: Profile) -> KnownProfile {
     let Profile { source, region, .. } = profile;
     let (session, role, problem) = match &source {
-        Ok(chain) => (chain.session().map(SsoSession::id), Some(chain.link()), None),
+        Ok(chain) => (chain.session(), Some(chain.link()), None),
         Err(failure) => (None, None, Some(failure.line())),
     };
+    let legacy = session.filter(|session| session.name.is_none()).map(|SsoSession { start_url, region, .. }| {
+        LegacySession { start_url: start_url.clone(), sso_region: region.clone() }
+    });
     let (account, role) = match role {
         Some(Link::SsoRole { account_id, role_name }) => (Some(account_id.clone()), Some(role_name.clone())),
         _ => (None, None),
     };
-    KnownProfile { name, region, session, account, role, problem }
+    KnownProfile { name, region, session: session.map(SsoSession::id), account, role, legacy, problem }
 }

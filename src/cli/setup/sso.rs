@@ -23,7 +23,7 @@ use crate::core::source::World;
 use crate::files::setup;
 
 /// What a session is called where nobody says.
-const SESSION: &str = "corp";
+pub(super) const SESSION: &str = "corp";
 /// And a profile.
 const PROFILE: &str = "dev";
 
@@ -176,6 +176,7 @@ fn profile(
         session: Some(session.name.clone()),
         account: Some(account.clone()),
         role: Some(role.clone()),
+        legacy: None,
         problem: None,
     };
     let region = choose::region(ctx, args, Some(&session.region), &known)?;

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::lines::{self, Config, Entry, Found, ending, without_ending};
-use super::{Change, Edited, Lead, Refused, SectionName, What};
+use super::names;
+use super::{Change, Edited, Lead, Refused, Section, SectionName, What};
 
 /// The text so far. It is read anew for each step: simple, and files are small.
 pub(super) struct Editor {
@@ -27,6 +28,16 @@ impl Editor {
 
     pub(super) fn done(self) -> Edited {
         Edited { text: self.text.into_bytes(), changes: self.changes }
+    }
+
+    /// Profiles and SSO sessions.
+    pub(super) fn sections(&self) -> Result<Vec<Section>, Refused> {
+        let config = Config::parse(&self.text)?;
+        let key = |entry: &Entry<'_>| (entry.key.to_lowercase(), entry.value.clone());
+        let section = |found: &Found<'_>| {
+            Some(Section { name: names::named(found.header)?, keys: found.entries.iter().map(key).collect() })
+        };
+        Ok(config.sections.iter().filter_map(section).collect())
     }
 
     fn commit(&mut self, (range, text): Splice, section: &SectionName, what: What) {

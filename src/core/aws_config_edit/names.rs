@@ -20,9 +20,9 @@ pub(super) enum Reading {
 /// Reads the text between a header's brackets.
 pub(super) fn reading(header: &str, name: &SectionName) -> Reading {
     let lenient = header.split_once("] #").or_else(|| header.split_once("] ;")).map_or(header, |(inner, _)| inner);
-    if is_name(header, name) {
+    if named(header).as_ref() == Some(name) {
         Reading::Same
-    } else if is_name(lenient.trim_matches(is_space), name) {
+    } else if named(lenient.trim_matches(is_space)).as_ref() == Some(name) {
         Reading::Disputed
     } else {
         Reading::Other
@@ -64,14 +64,19 @@ pub(super) fn comment_start(value: &str) -> Option<usize> {
     })
 }
 
-fn is_name(header: &str, name: &SectionName) -> bool {
-    let (kind, name) = match name {
-        SectionName::Profile(name) if name == "default" && header == "default" => return true,
-        SectionName::Profile(name) => ("profile", name),
-        SectionName::SsoSession(name) => ("sso-session", name),
-    };
-    // A header that begins with a blank or a quote is none to botocore, whatever the shell would make of it.
-    header.starts_with(kind) && shell_words(header).is_some_and(|words| words == [kind, name.as_str()])
+/// What botocore takes the text between a header's brackets for; `None`: neither a profile nor an SSO session.
+pub(super) fn named(header: &str) -> Option<SectionName> {
+    if header == "default" {
+        return Some(SectionName::Profile(header.to_owned()));
+    }
+    let [kind, name] = <[String; 2]>::try_from(shell_words(header)?).ok()?;
+    match kind.as_str() {
+        // One that begins with a blank or a quote is none to botocore, whatever the shell would make of it.
+        _ if !header.starts_with(&kind) => None,
+        "profile" => Some(SectionName::Profile(name)),
+        "sso-session" => Some(SectionName::SsoSession(name)),
+        _ => None,
+    }
 }
 
 /// In quotes unless it is so plain that every SDK reads it without.

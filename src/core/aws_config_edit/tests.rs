@@ -442,3 +442,12 @@ proptest! {
         check("", &[profile(&name, &[("k", "v")])], &format!("{}\nk = v\n", SectionName::Profile(name.clone())));
     }
 }
+
+#[test]
+fn sections_are_read_as_botocore_reads_them() {
+    let text = "\u{feff}[default]\r\nRegion : a # b\r\n[profile 'my team']\r\n[sso-session \"x\"]\r\nk = 1\r\n  2\r\n\
+                [services y]\r\n[plain]\r\n[ profile z]\r\n[profile a b]\r\n";
+    let wanted = [profile("default", &[("region", "a # b")]), profile("my team", &[]), session("x", &[("k", "1\n2")])];
+    assert_eq!(read(text.as_bytes()).unwrap(), wanted);
+    assert_eq!(read(b"[a]\n[a]\n").unwrap_err().line, Some(2));
+}
