@@ -123,6 +123,10 @@ mod service;
 mod setup;
 #[cfg(test)]
 #[cfg(unix)]
+#[path = "daemon/setup_convert.rs"]
+mod setup_convert;
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "daemon/sign_in_again.rs"]
 mod sign_in_again;
 #[cfg(test)]

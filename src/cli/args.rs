@@ -134,6 +134,7 @@ For Claude Code, in ~/.claude/settings.json:
   agentctl setup claude --profile dev --region eu-west-1 --yes
   agentctl setup claude aws --profile dev      the AWS CLI and SDKs too
   agentctl setup sso claude                    from no profile at all
+  agentctl setup --convert --profile old       an [sso-session] for a legacy one
   agentctl setup --undo")]
     Setup(Box<Setup>),
     /// Show the Bedrock inference profiles that the profile's account may use

@@ -123,12 +123,12 @@ fn a_legacy_profile() {
     text.as_object_mut().unwrap().remove("refreshToken");
     fs::write(&file, text.to_string()).unwrap();
     let fix = leads(&agent, "scopes", 0, "has its own sso_start_url (the legacy form)");
-    let name = fix.split("[sso-session ").nth(1).unwrap().split(']').next().unwrap();
-    assert!(fix.contains(&format!("write sso_session = {name} in [profile dev-sso], and log in")), "{fix}");
-    write_config(&agent, "");
-    agent.home.add_sso_session(name, &token);
-    agent.home.add_sso_profile("dev-sso", name, ACCOUNT, ROLE);
-    agent.home.seed_token(name, &agent.fake.sign_in(agent.session));
+    assert_eq!(fix, "agentctl setup --convert --profile dev-sso");
+    let words: Vec<&str> = fix.strip_prefix("agentctl ").unwrap().split(' ').chain(["--yes"]).collect();
+    fs::remove_file(agent.home.token_file("corp")).unwrap();
+    let done = agent.ctl(&words);
+    assert!(done.code() == 10 && done.stderr.ends_with("run: agentctl login --profile dev-sso\n"), "{}", done.stderr);
+    log_in(&agent);
     is_well(&agent);
 }
 

@@ -238,7 +238,7 @@ fn behind_a_proxy_that_opens_tls_claude_code_gets_its_ca() {
 
 /// At a terminal, key by key; what was on the screen is returned.
 #[cfg(target_os = "linux")]
-fn typed(agent: &Agent, line: &str, keys: &[(&str, &str)]) -> crate::support::process::Finished {
+pub(crate) fn typed(agent: &Agent, line: &str, keys: &[(&str, &str)]) -> crate::support::process::Finished {
     let mut command = agent.home.command("script");
     command.args(["-qec", &format!("stty cols 100 rows 40; exec '{AGENTCTL}' {line}"), "/dev/null"]);
     command.env("TERM", "xterm");

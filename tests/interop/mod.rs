@@ -4,6 +4,7 @@ mod agent;
 mod agent_tests;
 mod claude;
 mod clients;
+mod converted;
 mod fake_tests;
 mod intercepted;
 mod logins;

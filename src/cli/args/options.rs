@@ -166,13 +166,16 @@ pub struct Setup {
     /// Take back what setup did
     #[arg(long, conflicts_with_all = ["steps", "yes"])]
     pub undo: bool,
+    /// Give a legacy SSO profile an [sso-session], so that its sessions renew; without a STEP nothing else [default: asked at a terminal]
+    #[arg(long, conflicts_with = "undo")]
+    pub convert: bool,
     /// sso: the start URL of Identity Center
     #[arg(long, value_name = "URL")]
     pub start_url: Option<String>,
     /// sso: where Identity Center lives
     #[arg(long, value_name = "REGION")]
     pub sso_region: Option<String>,
-    /// sso: what the session is called [default: corp]
+    /// sso, --convert: what the session is called [default: corp]
     #[arg(long, value_name = "NAME")]
     pub sso_session: Option<String>,
     /// sso: the account [default: chosen after the login]

@@ -1,6 +1,7 @@
 //! Whether the profile's SSO session is whole, and whether it can be kept without a person.
 
 use super::{Check, Facts, Severity, Verdict};
+use crate::core::failure::shell_word;
 use crate::core::inspection::SessionSays;
 
 /// The session.
@@ -39,11 +40,7 @@ fn scopes(facts: &Facts) -> Verdict {
             "{} has its own sso_start_url (the legacy form): a login by the AWS CLI then lasts 8 hours and cannot be renewed",
             says.section
         );
-        let fix = format!(
-            "move sso_start_url and sso_region into [sso-session {}] with sso_registration_scopes = {SCOPE}, write \
-             sso_session = {} in {}, and log in",
-            session.id, session.id, says.section
-        );
+        let fix = format!("agentctl setup --convert --profile {}", shell_word(&facts.profile));
         let severity = if renewable { Severity::Note } else { Severity::Warning };
         return Verdict::new(severity, message).fixed_by(fix);
     };

@@ -1,6 +1,8 @@
 //! The AWS config file: a profile with `credential_process` for the AWS CLI and SDKs; a session and a profile for who has
 //! none. Nothing that is there is changed.
 
+use std::path::PathBuf;
+
 use super::plan::{Plan, Target};
 use super::program;
 use crate::api::v1::KnownProfile;
@@ -15,6 +17,11 @@ use crate::core::failure::FailureClass;
 pub(super) const KIND: &str = "aws";
 /// The new profile is called so: one with both SSO keys and `credential_process` means different things to different SDKs.
 const SUFFIX: &str = "-agent";
+
+/// What logins to a session ask for.
+pub(super) const SCOPES: &str = "sso_registration_scopes";
+/// Without this scope there is no refresh token, and the session ends after 8 hours.
+pub(super) const SCOPE: &str = "sso:account:access";
 
 /// Adds the profile for other tools to the plan.
 ///
@@ -84,12 +91,11 @@ pub(super) fn alone(session: &NewSession, profile: Option<&NewProfile>) -> Resul
     aws_config_edit::apply(b"", &sections).map(|edited| edited.text)
 }
 
-fn section(new: &NewSession) -> Section {
+pub(super) fn section(new: &NewSession) -> Section {
     let keys = vec![
         ("sso_start_url".to_owned(), new.start_url.clone()),
         ("sso_region".to_owned(), new.region.clone()),
-        // Without this scope there is no refresh token, and the session ends after 8 hours.
-        ("sso_registration_scopes".to_owned(), "sso:account:access".to_owned()),
+        (SCOPES.to_owned(), SCOPE.to_owned()),
     ];
     Section { name: SectionName::SsoSession(new.name.clone()), keys }
 }
@@ -112,12 +118,22 @@ fn profile_section(new: &NewProfile) -> Section {
     Section { name: SectionName::Profile(new.name.clone()), keys }
 }
 
-fn add(ctx: &Context<'_>, plan: &mut Plan, wanted: &[Section]) -> Result<(), Problem> {
+/// The config file, and what it is to hold by the steps before.
+pub(super) fn so_far(ctx: &Context<'_>, plan: &Plan) -> Result<(PathBuf, Option<Vec<u8>>), Problem> {
     let path = ctx.world.as_ref().map_err(Clone::clone)?.config_file.clone();
-    let before = match plan.so_far(&path) {
+    let bytes = match plan.so_far(&path) {
         Some(bytes) => Some(bytes),
         None => Target::read(&path)?,
     };
+    Ok((path, bytes))
+}
+
+/// Adds sections and keys to the plan.
+///
+/// # Errors
+/// As [`plan_session`].
+pub(super) fn add(ctx: &Context<'_>, plan: &mut Plan, wanted: &[Section]) -> Result<(), Problem> {
+    let (path, before) = so_far(ctx, plan)?;
     let edited = aws_config_edit::apply(before.as_deref().unwrap_or_default(), wanted);
     let edited = edited.map_err(|refused| refused.failure(&path))?;
     // What is there is the user's: setup adds, and replaces nothing.

@@ -10,6 +10,7 @@
 //! | what does Claude Code get? | [`claude`] |
 //! | what do the AWS CLI and SDKs get? | [`aws`] |
 //! | how does who has no profile come to one? | [`sso`] |
+//! | how does a legacy profile come to sessions that renew? | [`convert`] |
 //! | what is changed, shown and written? | [`plan`] |
 //! | how is it taken back? | [`undo`] |
 //! | may a login stand in `awsAuthRefresh`? | [`refresh`] |
@@ -19,6 +20,7 @@ pub mod ask;
 mod aws;
 mod choose;
 mod claude;
+mod convert;
 mod plan;
 mod proof;
 mod refresh;
@@ -43,15 +45,19 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Setup) -> Result<(), 
         return undo::run(ctx, out, args);
     }
     let mut steps = args.steps.clone();
-    if steps.is_empty() {
+    if steps.is_empty() && !args.convert {
         let begin = ctx.asker.is_some() && ctx.named.is_none() && !choose::is_any(ctx, out)?;
         steps = if begin { vec![SetupStep::Sso, SetupStep::Claude] } else { vec![SetupStep::Claude] };
     }
     let mut plan = Plan::default();
-    // Until the plan is carried out, a new profile can be asked about in a world of its own.
+    // Until the plan is carried out, a new profile or session can be asked about in a world of its own.
     let (profile, aside) = match steps.contains(&SetupStep::Sso) {
         true => sso::plan(ctx, out, args, &mut plan)?,
-        false => (choose::profile(ctx, out)?, None),
+        false => {
+            let profile = choose::profile(ctx, out)?;
+            let aside = convert::plan(ctx, out, args, &profile, &mut plan)?;
+            (profile, aside)
+        }
     };
     let there = aside.as_ref().map_or(*ctx, |aside| aside.context(ctx));
     let claude = match steps.contains(&SetupStep::Claude) {

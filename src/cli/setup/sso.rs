@@ -60,23 +60,27 @@ pub(super) fn plan(
     Ok((known, aside))
 }
 
-/// A world whose config has the new session and profile and nothing else, and whose token cache is the user's. Its file goes
-/// with it.
+/// A world with a config of its own (the new session and profile, or the file as it will be), whose token cache is the user's.
+/// Its file goes with it.
 pub(super) struct Aside {
     config_file: PathBuf,
     world: Result<World, Failure>,
 }
 
 impl Aside {
-    fn new(ctx: &Context<'_>) -> Result<Self, Problem> {
+    pub(super) fn new(ctx: &Context<'_>) -> Result<Self, Problem> {
         let config_file = ctx.vars.state_folder()?.join("setup/aws-config");
         let world = World { config_file: config_file.clone(), ..ctx.world.as_ref().map_err(Clone::clone)?.clone() };
         Ok(Self { config_file, world: Ok(world) })
     }
 
     fn hold(&self, session: &NewSession, profile: Option<&NewProfile>) -> Result<(), Problem> {
-        let text = aws::alone(session, profile).map_err(|refused| refused.failure(&self.config_file))?;
-        setup::write(&self.config_file, &text).map_err(|e| cannot_write(&self.config_file, &e))
+        self.hold_text(&aws::alone(session, profile).map_err(|refused| refused.failure(&self.config_file))?)
+    }
+
+    /// Gives it this config.
+    pub(super) fn hold_text(&self, text: &[u8]) -> Result<(), Problem> {
+        setup::write(&self.config_file, text).map_err(|e| cannot_write(&self.config_file, &e))
     }
 
     /// The same surroundings in this world.
