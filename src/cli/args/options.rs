@@ -193,7 +193,7 @@ pub struct Setup {
     /// What becomes of a status line that is there [default: keep, or asked at a terminal]
     #[arg(long, value_enum, value_name = "CHOICE")]
     pub status_line: Option<StatusLineChoice>,
-    /// The model: an inference profile's id; [1m] behind it asks for 1M tokens of context
+    /// The model: an inference profile's id; `[1m]` behind it asks for 1M tokens of context
     #[arg(long, value_name = "ID")]
     pub model: Option<String>,
     /// The small and fast model
