@@ -61,6 +61,10 @@ mod doctor_settings;
 mod faults;
 #[cfg(test)]
 #[cfg(unix)]
+#[path = "daemon/help.rs"]
+mod help;
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "daemon/hostile_files.rs"]
 mod hostile_files;
 #[cfg(test)]
@@ -125,6 +129,10 @@ mod setup;
 #[cfg(unix)]
 #[path = "daemon/setup_convert.rs"]
 mod setup_convert;
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "daemon/setup_screens.rs"]
+mod setup_screens;
 #[cfg(test)]
 #[cfg(unix)]
 #[path = "daemon/sign_in_again.rs"]

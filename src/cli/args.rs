@@ -20,9 +20,10 @@ const EVERYWHERE: &str = "Options of every command";
 #[derive(Debug, Parser)]
 #[command(name = "agentctl", version, disable_help_subcommand = true, arg_required_else_help = true)]
 #[command(after_help = "Examples:
-  agentctl credential-process --profile dev    for the AWS CLI and SDKs
-  agentctl export --profile dev                for Claude Code
+  agentctl setup                               Claude Code on Amazon Bedrock
+  agentctl setup aws                           the AWS CLI and SDKs
   agentctl status                              what is kept, and what failed
+  agentctl doctor                              what is wrong, and its cure
 
 Exit codes:
   0 ok, 2 usage, 10 needs-login, 11 access-denied, 12 misconfigured,

@@ -32,6 +32,7 @@ fn act(start: &Invocation, cli: &Cli, out: &mut Output<'_>) -> Result<(), Proble
         drain_stdin();
     }
     let consumer = uses_consumer(&cli.verb).then(process::parent_consumer).flatten();
+    let terminal = Terminal::default();
     let context = Context {
         agent: &Socket(Client::new(socket)),
         clock: &clock::Clock,
@@ -45,7 +46,7 @@ fn act(start: &Invocation, cli: &Cli, out: &mut Output<'_>) -> Result<(), Proble
         world: &world,
         named: cli.profile.as_deref(),
         socket,
-        asker: (start.stdin_is_terminal && start.stderr_is_terminal).then_some(&Terminal),
+        asker: (start.stdin_is_terminal && start.stderr_is_terminal).then_some(&terminal),
         consumer: consumer.as_deref(),
     };
     super::dispatch(&context, out, &cli.verb)

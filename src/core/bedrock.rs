@@ -63,6 +63,15 @@ pub fn newest<'a>(profiles: &'a [InferenceProfile], family: &str, like: &str) ->
     usable.filter_map(of_family).max().map(|(_, id)| id)
 }
 
+/// A model's name for people: `opus-4-8` of `eu.anthropic.claude-opus-4-8`, without day and revision.
+#[must_use]
+pub fn short(id: &str) -> String {
+    let name = id.rsplit_once("claude-").map_or(id, |(_, name)| name);
+    let is_day = |part: &str| part.len() == 8 && part.chars().all(|c| c.is_ascii_digit());
+    let is_revision = |part: &str| part.starts_with('v') && part.contains(':');
+    name.split('-').take_while(|part| !is_day(part) && !is_revision(part)).collect::<Vec<_>>().join("-")
+}
+
 /// `3-5-haiku-20241022-v1:0` and `haiku-4-5-20251001-v1:0`: the numbers, then the day.
 fn version(name: &str) -> (Vec<u32>, u32) {
     let parts = name.split('-').filter_map(|part| part.parse::<u32>().ok());
@@ -255,6 +264,8 @@ mod tests {
         assert_eq!(newest(&all, "opus", eu), Some("eu.anthropic.claude-opus-4-1-20250805-v1:0"));
         assert_eq!(newest(&all, "opus", "global.anthropic.claude-x"), Some("global.anthropic.claude-opus-4-8"));
         assert_eq!(newest(&all, "sonnet", eu), None);
+        let shorts: Vec<_> = all.iter().map(|profile| short(&profile.id)).collect();
+        assert_eq!(shorts, ["3-5-haiku", "haiku-4-5", "opus-4", "opus-4-1", "opus-4-8"]);
         assert_eq!(newest(&all, "opus", "arn:aws:bedrock:eu-west-1:1:application-inference-profile/x"), None);
     }
 

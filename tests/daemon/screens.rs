@@ -16,17 +16,17 @@ use crate::support::proxy::Behaviour;
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/daemon/screens");
 
 /// The transcript so far, and what is different in every run.
-struct Transcript<'a> {
-    agent: &'a Agent,
-    text: String,
+pub(crate) struct Transcript<'a> {
+    pub(crate) agent: &'a Agent,
+    pub(crate) text: String,
 }
 
 impl Transcript<'_> {
-    fn note(&mut self, what: &str) {
+    pub(crate) fn note(&mut self, what: &str) {
         writeln!(self.text, "\n# {what}").unwrap();
     }
 
-    fn say(&mut self, line: &str, said: &str, code: i32) {
+    pub(crate) fn say(&mut self, line: &str, said: &str, code: i32) {
         writeln!(self.text, "$ {line}").unwrap();
         self.text.push_str(&self.plain(said));
         if code != 0 {
@@ -35,7 +35,7 @@ impl Transcript<'_> {
     }
 
     /// Without what is different in every run.
-    fn plain(&self, said: &str) -> String {
+    pub(crate) fn plain(&self, said: &str) -> String {
         // What a terminal shows in the end of a line that was written over.
         let lines = said.split('\n').map(|line| line.rsplit("\r\u{1b}[K").next().unwrap_or_default());
         let mut text = codes(&lines.collect::<Vec<_>>().join("\n").replace('\r', ""));
@@ -48,11 +48,12 @@ impl Transcript<'_> {
         text = masked(&text, "(next try in ", |c| c != ')', "9 min");
         text = masked(&text, "again in ", |c| c != ':', "9 min");
         text = milliseconds(&times(&text));
+        text = text.replace(AGENTCTL, "/opt/bin/agentctl");
         text.replace(&self.agent.home.path().display().to_string(), "~")
     }
 
     /// In pipes, to its end.
-    fn piped(&mut self, line: &str) -> Finished {
+    pub(crate) fn piped(&mut self, line: &str) -> Finished {
         let words: Vec<_> = line.split(' ').skip(1).collect();
         let finished = self.agent.ctl(&words);
         let code = finished.code();
@@ -75,7 +76,7 @@ impl Transcript<'_> {
         self.say(line, &finished.stdout, code);
     }
 
-    fn in_terminal(&mut self, line: &str) {
+    pub(crate) fn in_terminal(&mut self, line: &str) {
         let running = self.begin(line);
         self.end(line, running);
     }
@@ -277,7 +278,7 @@ fn doctor_looks_like_this() {
 }
 
 /// Compares with the transcript on file, or writes that anew.
-fn hold(text: &str, name: &str) {
+pub(crate) fn hold(text: &str, name: &str) {
     let file = Path::new(FOLDER).join(name);
     if std::env::var_os("UPDATE_SCREENS").is_some() {
         fs::create_dir_all(FOLDER).unwrap();

@@ -136,8 +136,9 @@ pub(super) fn models(
     let pins: Vec<_> = families.iter().filter_map(newest).collect();
     let mut chosen = vec![(main, id.clone())];
     if !pins.is_empty() {
-        let ids: Vec<_> = pins.iter().map(|(_, id)| clean(id)).collect();
-        let options = ["what Claude Code takes for them".to_owned(), ids.join(", ")];
+        let names: Vec<_> = pins.iter().map(|(_, id)| clean(&bedrock::short(id))).collect();
+        let newest = format!("the newest here: {}", names.join(", "));
+        let options = ["what Claude Code takes for them".to_owned(), newest];
         let families: Vec<_> = families.iter().map(|(family, _)| *family).collect();
         let question = format!("What are {} to mean?", families.join(", "));
         if asker.choose(&question, &options, 0)? == 1 {

@@ -20,6 +20,8 @@ use crate::core::probe::{Probe, Tool};
 
 /// A turn that meets an ended session waits this long for somebody to log in.
 const WAIT: &str = "600";
+/// What the status line of before stands behind.
+const BELOW: &str = " --below ";
 /// The main model.
 const MODEL: &str = "ANTHROPIC_MODEL";
 /// What a family's name means.
@@ -217,7 +219,11 @@ fn status_line(
     profile: &str,
 ) -> Result<Option<Wanted>, Problem> {
     let ours = format!("{} statusline --profile {}", shell_word(&agentctl.to_string_lossy()), shell_word(profile));
-    let theirs = text(settings, &["statusLine", "command"]).filter(|command| !command.contains("agentctl"));
+    let there = text(settings, &["statusLine", "command"]);
+    let (own, theirs) = match there {
+        Some(command) if command.contains("agentctl") => (Some(command), None),
+        other => (None, other),
+    };
     let choice = match (args.status_line, theirs, ctx.asker) {
         (Some(choice), _, _) => choice,
         (None, None, _) => StatusLineChoice::Replace,
@@ -234,8 +240,12 @@ fn status_line(
     };
     let command = match (choice, theirs) {
         (StatusLineChoice::Keep, _) => return Ok(None),
-        (StatusLineChoice::Wrap, Some(theirs)) => format!("{ours} --below {}", shell_word(theirs)),
-        (StatusLineChoice::Wrap | StatusLineChoice::Replace, _) => ours,
+        (StatusLineChoice::Wrap, Some(theirs)) => format!("{ours}{BELOW}{}", shell_word(theirs)),
+        // Ours already: whoever stands below it stays, unless told otherwise.
+        _ => match own.and_then(|own| own.split_once(BELOW)).filter(|_| args.status_line.is_none()) {
+            Some((_, below)) => format!("{ours}{BELOW}{below}"),
+            None => ours,
+        },
     };
     if settings.contains_key("statusLine") {
         // Its other keys (padding, refresh) stay.
@@ -248,8 +258,8 @@ fn status_line(
 fn login(out: &mut Output<'_>, settings: &Map<String, Value>) -> Option<Wanted> {
     let command = text(settings, &[LOGIN]).filter(|command| !command.contains("agentctl"))?;
     out.tell(&format!(
-        "{LOGIN} ('{command}') is taken out: Claude Code runs it at each start at which its own check of STS fails, with a \
-         browser tab each time; with awsCredentialExport it is not needed (--undo brings it back)"
+        "{LOGIN} ('{command}') is taken out: it would open a browser at each start at which Claude Code's own check of STS \
+         fails, and awsCredentialExport does without it"
     ));
     Some(Wanted::remove(&[LOGIN]))
 }

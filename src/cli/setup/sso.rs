@@ -102,12 +102,8 @@ fn session(ctx: &Context<'_>, args: &Setup) -> Result<NewSession, Problem> {
         (None, Some(asker)) => asker.text(question, default).map(|text| text.trim().to_owned()),
         (None, None) => Err(choose::missing("a session of Identity Center", flag)),
     };
-    let start_url = answer(
-        &args.start_url,
-        "Start URL of Identity Center (https://....awsapps.com/start)?",
-        "",
-        "--start-url https://corp.awsapps.com/start",
-    )?;
+    let start_url =
+        answer(&args.start_url, "Start URL of Identity Center?", "", "--start-url https://corp.awsapps.com/start")?;
     if !start_url.starts_with("https://") || start_url.chars().any(char::is_whitespace) {
         return Err(choose::missing(
             &format!("a start URL ('{}' is none)", clean(&start_url)),
@@ -116,9 +112,10 @@ fn session(ctx: &Context<'_>, args: &Setup) -> Result<NewSession, Problem> {
     }
     let question = "In which region does Identity Center live (not Bedrock)?";
     let region = answer(&args.sso_region, question, "us-east-1", "--sso-region eu-west-1")?;
-    let name = match &args.sso_session {
-        Some(name) => name.clone(),
-        None => answer(&None, "What is the session to be called?", SESSION, "").unwrap_or_else(|_| SESSION.to_owned()),
+    let name = match (&args.sso_session, ctx.asker) {
+        (Some(name), _) => name.clone(),
+        (None, Some(asker)) => asker.text("What is the session to be called?", SESSION)?.trim().to_owned(),
+        (None, None) => SESSION.to_owned(),
     };
     Ok(NewSession { name, start_url, region })
 }
