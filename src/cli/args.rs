@@ -81,7 +81,10 @@ In ~/.aws/config:
   agentctl statusline --profile dev --below \"mine.sh\"    below your own
 
 In ~/.claude/settings.json:
-  \"statusLine\": {\"type\": \"command\", \"command\": \"agentctl statusline --profile dev\"}")]
+  \"statusLine\": {
+    \"type\": \"command\",
+    \"command\": \"agentctl statusline --profile dev\"
+  }")]
     Statusline(Statusline),
     /// Explain the last decision about a profile
     #[command(after_help = "Examples:

@@ -128,6 +128,11 @@ pub enum SetupStep {
     Aws,
 }
 
+/// Heading of what `setup sso` takes.
+const SSO: &str = "A profile on IAM Identity Center";
+/// Heading of Claude Code's models.
+const MODELS: &str = "Claude Code's models";
+
 /// Whose settings of Claude Code are edited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Scope {
@@ -167,22 +172,22 @@ pub struct Setup {
     #[arg(long, conflicts_with_all = ["steps", "yes"])]
     pub undo: bool,
     /// Give a legacy SSO profile an [sso-session], so that its sessions renew; without a STEP nothing else [default: asked at a terminal]
-    #[arg(long, conflicts_with = "undo")]
+    #[arg(long, conflicts_with = "undo", help_heading = SSO)]
     pub convert: bool,
     /// sso: the start URL of Identity Center
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = SSO)]
     pub start_url: Option<String>,
     /// sso: where Identity Center lives
-    #[arg(long, value_name = "REGION")]
+    #[arg(long, value_name = "REGION", help_heading = SSO)]
     pub sso_region: Option<String>,
     /// sso, --convert: what the session is called [default: corp]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = SSO)]
     pub sso_session: Option<String>,
     /// sso: the account [default: chosen after the login]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help_heading = SSO)]
     pub account: Option<String>,
     /// sso: the role [default: chosen after the login]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = SSO)]
     pub role: Option<String>,
     /// Where Bedrock is used [default: AWS_REGION, what is set already, or the profile's region]
     #[arg(long, value_name = "REGION")]
@@ -194,22 +199,22 @@ pub struct Setup {
     #[arg(long, value_enum, value_name = "CHOICE")]
     pub status_line: Option<StatusLineChoice>,
     /// The model: an inference profile's id; `[1m]` behind it asks for 1M tokens of context
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help_heading = MODELS)]
     pub model: Option<String>,
     /// The small and fast model
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help_heading = MODELS)]
     pub small_model: Option<String>,
     /// What "opus" means
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help_heading = MODELS)]
     pub opus_model: Option<String>,
     /// What "sonnet" means
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help_heading = MODELS)]
     pub sonnet_model: Option<String>,
     /// What "haiku" means
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help_heading = MODELS)]
     pub haiku_model: Option<String>,
     /// Bare model ids are for Bedrock's Messages API ("Mantle")
-    #[arg(long)]
+    #[arg(long, help_heading = MODELS)]
     pub mantle: bool,
     /// Put agentctl login into awsAuthRefresh too, where Claude Code's own check of STS is shown to pass
     #[arg(long)]

@@ -60,10 +60,8 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Setup) -> Result<(), 
         }
     };
     // What was answered once is not asked again.
-    let args = &match aside {
-        Some(_) => Setup { region: profile.region.clone(), ..args.clone() },
-        None => args.clone(),
-    };
+    let answered = profile.region.clone().filter(|_| steps.contains(&SetupStep::Sso));
+    let args = &Setup { region: args.region.clone().or(answered), ..args.clone() };
     let there = aside.as_ref().map_or(*ctx, |aside| aside.context(ctx));
     let claude = match steps.contains(&SetupStep::Claude) {
         true => Some(claude::plan(&there, out, args, &profile, &mut plan)?),
