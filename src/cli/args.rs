@@ -160,8 +160,8 @@ Checks:
   logins:  logins
   config:  config, profile, sso-session, scopes, shadowing, process, region
   session: token, registration, role
-  claude:  claude-settings, claude-hook, claude-credentials, claude-refresh,
-           claude-project, claude-region, claude-model
+  claude:  claude-version, claude-settings, claude-hook, claude-credentials,
+           claude-refresh, claude-project, aws-cli, claude-region, claude-model
   bedrock: bedrock-host, bedrock-list, bedrock-model, bedrock-form")]
     Doctor(Doctor),
     /// Let systemd or launchd hold the socket and start the agent

@@ -59,8 +59,9 @@ pub trait Launcher {
     /// Class `transient`: it cannot be run, or says no, in its own words.
     fn run(&self, command: &[String]) -> Result<String, Failure>;
 
-    /// Runs a status line of the user's own in a shell, with our input; what it printed, if it came to that in time.
-    fn status_line(&self, command: &str, within: Duration) -> Option<String>;
+    /// Runs a command of the user's own in a shell, with our input and environment; what it printed, if it came to that in
+    /// time.
+    fn shell(&self, command: &str, within: Duration) -> Option<String>;
 
     /// Runs a hook of Claude Code's that is ours in a shell, with nothing of this environment but what the agent would be
     /// given; what it printed. It starts no agent.
@@ -177,7 +178,7 @@ impl Launcher for Sibling<'_> {
         crate::platform::browser::open(self.vars, url)
     }
 
-    fn status_line(&self, command: &str, within: Duration) -> Option<String> {
+    fn shell(&self, command: &str, within: Duration) -> Option<String> {
         let (shell, option) = if cfg!(windows) { ("cmd", "/C") } else { ("/bin/sh", "-c") };
         let mut child =
             Command::new(shell).args([option, command]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;

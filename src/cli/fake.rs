@@ -242,7 +242,7 @@ impl Launcher for Fake {
         self.no_browser.map_or(Ok(()), |why| Err(why.to_owned()))
     }
 
-    fn status_line(&self, command: &str, _: Duration) -> Option<String> {
+    fn shell(&self, command: &str, _: Duration) -> Option<String> {
         self.commands.borrow_mut().push(command.to_owned());
         self.command_fails.is_none().then(|| "theirs\nmore\n".to_owned())
     }

@@ -27,7 +27,7 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Statusline) -> Result
     let mut lines = text(ctx, out);
     if let Some(theirs) = &args.below {
         lines.truncate(1);
-        let said = ctx.launcher.status_line(theirs, THEIRS).unwrap_or_default();
+        let said = ctx.launcher.shell(theirs, THEIRS).unwrap_or_default();
         // Theirs as it is, with its colours.
         lines.splice(0..0, said.lines().take(1).map(str::to_owned));
     }

@@ -50,6 +50,30 @@ fn a_hook_that_leads_nowhere() {
 }
 
 #[test]
+fn an_aws_cli_that_is_missed_and_a_version_that_is_old() {
+    let mut agent = healthy();
+    // Neither of this machine's.
+    let bin = agent.home.path().join("bin");
+    agent.home.set("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+    let absent = !["/usr/bin/aws", "/bin/aws"].iter().any(|aws| PathBuf::from(aws).exists());
+    is_well(&agent);
+    if absent {
+        let message = &check(&doctor(&agent, &[]).0, "aws-cli")["message"];
+        assert_eq!(message, "there is no AWS CLI, and nothing here needs it");
+        settings(&agent, |s| s["awsAuthRefresh"] = json!("aws sso login --profile work"));
+        let (report, _) = doctor(&agent, &[]);
+        let missed = check(&report, "aws-cli");
+        assert_eq!(missed["message"], "awsAuthRefresh runs 'aws', and there is no AWS CLI in PATH");
+        run_fix(&agent, missed["fix"].as_str().unwrap());
+    }
+    for (said, severity) in [("2.1.175 (Claude Code)", "note"), ("2.1.328 (Claude Code)", "ok"), ("3.0.0", "ok")] {
+        agent.home.script("bin/claude", &format!("#!/bin/sh\necho '{said}'\n"));
+        is_well(&agent);
+        assert_eq!(check(&doctor(&agent, &[]).0, "claude-version")["severity"], severity, "{said}");
+    }
+}
+
+#[test]
 fn a_hook_that_comes_to_nothing() {
     let agent = healthy();
     hook(&agent, format!("{AGENTCTL} export --profile other"));

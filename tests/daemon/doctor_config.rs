@@ -235,7 +235,6 @@ fn inside_a_sandbox() {
 #[cfg(target_os = "linux")]
 fn a_service_for_another_socket() {
     let mut agent = healthy();
-    fs::create_dir(agent.home.path().join("bin")).unwrap();
     agent.home.script("bin/systemctl", "#!/bin/sh\nexit 0\n");
     let path = std::env::var("PATH").unwrap_or_default();
     agent.home.set("PATH", format!("{}:{path}", agent.home.path().join("bin").display()));

@@ -13,9 +13,19 @@ use crate::support::process::run;
 
 /// A user set up by `agentctl setup`, and whose STS is the fake too.
 pub(crate) fn healthy() -> Agent {
-    let agent = Agent::new();
+    let mut agent = Agent::new();
+    claude_of_today(&mut agent);
     agent.ctl(&["setup", "--profile", "dev-sso", "--region", "eu-west-1", "--yes"]).expect_success();
     agent
+}
+
+/// A `claude` that says its version, whatever this machine has.
+pub(crate) fn claude_of_today(agent: &mut Agent) {
+    let bin = agent.home.path().join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    agent.home.script("bin/claude", "#!/bin/sh\necho '2.1.328 (Claude Code)'\n");
+    let path = std::env::var("PATH").unwrap_or_default();
+    agent.home.set("PATH", format!("{}:{path}", bin.display()));
 }
 
 pub(crate) fn doctor(agent: &Agent, variables: &[(&str, &str)]) -> (Value, i32) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::agent::{AGENTCTL, Agent, LIMIT};
 use crate::behind::Behind;
+use crate::doctor_settings::claude_of_today;
 use crate::support::clock::eventually;
 use crate::support::fake_aws::{Fault, Operation};
 use crate::support::process::{Finished, Running};
@@ -41,6 +42,7 @@ impl Transcript<'_> {
         let mut text = codes(&lines.collect::<Vec<_>>().join("\n").replace('\r', ""));
         text = masked(&text, "127.0.0.1:", |c| c.is_ascii_digit(), "PORT");
         text = masked(&text, "/authorize?", |c| !c.is_whitespace(), "...");
+        text = masked(&text, "key ...", |c| c.is_ascii_alphanumeric(), "WXYZ");
         text = masked(&text, ", pid ", |c| c.is_ascii_digit(), "PID");
         // A slow machine takes longer.
         text = masked(&text, ", up ", |c| c != '\n', "9 s");
@@ -242,7 +244,8 @@ fn doctor_looks_like_this() {
         eprintln!("not run: there is no script (util-linux)");
         return;
     }
-    let behind = Behind::new();
+    let mut behind = Behind::new();
+    claude_of_today(&mut behind.agent);
     let agent = &behind.agent;
     let mut t = Transcript { agent, text: "Doctor as a person sees it, in 80 columns.\n".to_owned() };
     let line = "agentctl doctor network --profile dev-sso";
@@ -275,6 +278,68 @@ fn doctor_looks_like_this() {
     t.in_terminal("agentctl doctor netwrk");
 
     hold(&t.text, "doctor.txt");
+}
+
+#[test]
+fn status_looks_like_this() {
+    if std::process::Command::new("script").arg("--version").output().is_err() {
+        eprintln!("not run: there is no script (util-linux)");
+        return;
+    }
+    let mut agent = Agent::new();
+    claude_of_today(&mut agent);
+    let text = "Status and a doctor who finds nothing as a person sees them, in 80 columns.\n".to_owned();
+    let mut t = Transcript { agent: &agent, text };
+    let line = "agentctl status --profile dev-sso";
+
+    t.note("no agent runs");
+    t.in_terminal(line);
+    t.piped(line);
+    t.in_terminal("agentctl why --profile dev-sso");
+    t.piped("agentctl statusline --profile dev-sso");
+
+    t.note("all is well");
+    agent.ctl(&["setup", "--profile", "dev-sso", "--region", "eu-west-1", "--yes"]).expect_success();
+    agent.ctl(&["refresh", "--profile", "dev-sso"]).expect_success();
+    t.in_terminal(line);
+    t.piped(line);
+    t.in_terminal("agentctl why --profile dev-sso");
+    t.in_terminal("agentctl doctor --profile dev-sso");
+    t.piped("agentctl doctor --profile dev-sso");
+
+    for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let mut command = agent.home.command("script");
+        command.args([
+            "-qec",
+            &format!("stty cols 80 rows 24; exec '{AGENTCTL}' doctor role --profile dev-sso"),
+            "/dev/null",
+        ]);
+        let shown = {
+            command.env(name, value);
+            Running::start(command)
+        }
+        .finish(LIMIT);
+        // With NO_COLOR a line of progress is still written over.
+        let plain = shown.stdout.replace("\u{1b}[K", if name == "NO_COLOR" { "" } else { "\u{1b}[K" });
+        assert!(!plain.contains('\u{1b}'), "{name}={value}: {plain:?}");
+    }
+
+    hold(&t.text, "status.txt");
+}
+
+/// Those that are readable on light and on dark: the terminal's own red, green and yellow, bold and dim; no background, no
+/// white and no black.
+#[test]
+fn colours_are_readable_on_light_and_dark() {
+    let mut seen = std::collections::BTreeSet::new();
+    for file in fs::read_dir(FOLDER).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        for code in text.split("\u{1b}[").skip(1).filter_map(|rest| rest.split_once('m')) {
+            seen.insert(code.0.to_owned());
+        }
+    }
+    let readable = ["0", "1", "2", "31", "32", "33", "36"];
+    assert!(!seen.is_empty() && seen.iter().all(|code| readable.contains(&code.as_str())), "{seen:?}");
 }
 
 /// Compares with the transcript on file, or writes that anew.

@@ -28,6 +28,7 @@ mod shadowing;
 mod step;
 mod tls;
 mod token;
+mod tools;
 mod trust;
 
 use serde::Serialize;
@@ -56,7 +57,7 @@ pub struct Check {
 }
 
 /// Every check, in the order in which they build on each other.
-pub(super) const CHECKS: [&Check; 35] = [
+pub(super) const CHECKS: [&Check; 37] = [
     &settings::CHECK,
     &dns::CHECK,
     &connection::CHECK,
@@ -81,11 +82,13 @@ pub(super) const CHECKS: [&Check; 35] = [
     &token::TOKEN,
     &token::REGISTRATION,
     &role::CHECK,
+    &tools::CLAUDE,
     &claude::SETTINGS,
     &hook::HOOK,
     &hook::CREDENTIALS,
     &claude::LOGIN,
     &claude::PROJECT,
+    &tools::AWS_CLI,
     &bedrock::REGION,
     &bedrock::MODEL,
     &bedrock::HOST,
@@ -194,7 +197,8 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Doctor) -> Result<(),
     let chosen = choose(&args.checks)?;
     let wants = |name: &str| chosen.iter().any(|check| check.name == name);
     let bedrock = ["bedrock-list", "bedrock-model", "bedrock-form"].into_iter().any(wants);
-    let wanted = Wanted { role: wants("role"), hook: wants("claude-credentials"), bedrock };
+    let wanted =
+        Wanted { role: wants("role"), hook: wants("claude-credentials"), bedrock, claude: wants("claude-version") };
     let facts = Facts::gather(ctx, out, args.timeout, wanted)?;
     let report = examine(&chosen, &facts, ctx.clock.wall());
     if args.json {

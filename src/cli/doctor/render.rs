@@ -14,10 +14,14 @@ pub(super) fn render(report: &Report, view: &View<'_>) -> String {
             block(&mut page, finding);
         }
     }
+    if report.first.is_none() {
+        page.line(Paint::Green, "nothing is wrong");
+        page.gap();
+    }
     let names = |severity| of(severity).map(|f| f.name).collect::<Vec<_>>().join(", ");
     let (fine, skipped) = (names(Severity::Ok), names(Severity::Skipped));
     if !fine.is_empty() {
-        page.line(Paint::Green, &format!("ok: {fine}"));
+        page.line(Paint::Plain, &format!("ok: {fine}"));
     }
     if !skipped.is_empty() {
         page.line(Paint::Dim, &format!("not looked at: {skipped}"));

@@ -19,6 +19,8 @@ fn facts() -> Facts {
         ambient: Vec::new(),
         role: None,
         bedrock: None,
+        claude_version: None,
+        aws_cli: false,
         claude: facts::ClaudeFacts {
             path: "/home/me/.claude/settings.json".into(),
             settings: Ok(None),

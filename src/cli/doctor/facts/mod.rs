@@ -28,6 +28,8 @@ pub use hook::{judge, run as run_hook};
 const ROLE: Duration = Duration::from_secs(10);
 /// How long the hook is, which answers from the agent's memory.
 const HOOK: Duration = Duration::from_secs(5);
+/// A large program, from a cold disk.
+const VERSION: Duration = Duration::from_secs(3);
 /// A look, and then some for the child to start and end.
 const SLACK: Duration = Duration::from_secs(2);
 
@@ -60,6 +62,10 @@ pub struct Facts {
     pub role: Option<Result<(), Failure>>,
     /// What Bedrock says; `None`: it was not asked.
     pub bedrock: Option<Result<Look, Failure>>,
+    /// What `claude --version` says, or what becomes of it; `None`: there is none in PATH.
+    pub claude_version: Option<Result<String, String>>,
+    /// Whether there is an AWS CLI in PATH.
+    pub aws_cli: bool,
     /// Claude Code's settings.
     pub claude: ClaudeFacts,
 }
@@ -85,6 +91,8 @@ pub struct Wanted {
     pub hook: bool,
     /// What Bedrock says to them.
     pub bedrock: bool,
+    /// Which Claude Code this is.
+    pub claude: bool,
 }
 
 impl Facts {
@@ -147,6 +155,11 @@ impl Facts {
             ambient,
             role,
             bedrock,
+            claude_version: (wanted.claude && is_in_path(ctx, "claude")).then(|| {
+                let said = ctx.launcher.shell("claude --version", VERSION);
+                said.ok_or_else(|| format!("does not end within {} s", VERSION.as_secs()))
+            }),
+            aws_cli: is_in_path(ctx, "aws"),
             claude,
         })
     }
@@ -162,6 +175,11 @@ impl Facts {
     pub fn session(&self) -> Option<&SessionSays> {
         self.says()?.session.as_ref()?.as_ref().ok()
     }
+}
+
+fn is_in_path(ctx: &Context<'_>, program: &str) -> bool {
+    let program = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+    std::env::split_paths(ctx.vars.get("PATH").unwrap_or_default()).any(|folder| folder.join(&program).is_file())
 }
 
 fn failure(problem: Problem) -> Failure {
