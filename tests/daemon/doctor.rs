@@ -205,6 +205,18 @@ fn a_proxy_that_is_not_there() {
     });
 }
 
+/// A name that no resolver needs to be asked about: a label has 63 letters at most.
+#[test]
+fn a_proxy_whose_name_is_not_found() {
+    let mut behind = Behind::new().trusted();
+    set_proxy(&mut behind, &format!("http://{}.example:3128", "proxy".repeat(13)));
+    let expected = Expected { first: "dns", code: 14, message: "cannot reach", fix: "start that proxy, or correct" };
+    cured(behind, &expected, |behind, _| {
+        let url = behind.proxy.url();
+        set_proxy(behind, &url);
+    });
+}
+
 #[test]
 fn proxies_that_cannot_be_used() {
     for (value, message) in [("socks5://127.0.0.1:1080", "is a SOCKS proxy"), ("http://127.0.0.1/x.pac", "PAC script")]

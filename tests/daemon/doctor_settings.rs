@@ -67,11 +67,31 @@ fn a_healthy_world_is_all_well_with_an_agent_and_without() {
     for finding in report["checks"].as_array().unwrap().iter().filter(|f| f["name"] != "trust") {
         assert_eq!(finding["severity"], "ok", "{finding}");
     }
+    let unnamed = agent.ctl(&["doctor"]).expect_success().stdout;
+    assert!(unnamed.starts_with("nothing is wrong"), "who names no profile means Claude Code's: {unnamed}");
     agent.ctl(&["daemon", "stop"]).expect_success();
     is_well(&agent);
     let (report, _) = doctor(&agent, &[]);
     assert_eq!(check(&report, "role")["severity"], "ok", "{report:#}");
     agent.ctl(&["setup", "--undo"]).expect_success();
+    is_well(&agent);
+}
+
+/// Nobody answered, and nobody is signed in: that leads, and beside it stands why no client may begin a login.
+#[test]
+fn logins_that_are_paused() {
+    let agent = healthy();
+    agent.fake.set_login_life(std::time::Duration::from_secs(1));
+    agent.ctl(&["logout", "--profile", "dev-sso"]).expect_success();
+    let login = ["login", "--device", "--no-browser", "--profile", "dev-sso"];
+    assert!((0..6).any(|_| agent.ctl(&login).code() == 18), "a login that nobody answers is not begun for ever");
+    leads(&agent, "token", 10, "not logged in to sso-session 'corp'");
+    let (report, _) = doctor(&agent, &[]);
+    let logins = check(&report, "logins");
+    assert_eq!(logins["severity"], "warning", "{logins}");
+    assert!(logins["message"].as_str().unwrap().starts_with("logins are paused: "), "{logins}");
+    assert_eq!(logins["fix"], "run in a terminal: agentctl login --sso-session corp");
+    agent.home.seed_token("corp", &agent.fake.sign_in(agent.session));
     is_well(&agent);
 }
 

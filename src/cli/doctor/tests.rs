@@ -1,4 +1,6 @@
 use super::*;
+use crate::api::v1::{AgentStatus, StatusDocument};
+use crate::core::status::Status;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -141,6 +143,31 @@ fn every_check_has_an_answer_when_nothing_is_known() {
         assert!(!verdict.message.is_empty(), "{}", check.name);
         assert_eq!(verdict.class.is_some(), verdict.severity == Severity::Error, "{}", check.name);
     }
+}
+
+/// An agent of another version makes room by itself; one that is newer than its client means two installations.
+#[test]
+fn versions_that_differ_are_worth_knowing() {
+    let beside = |version: &str| {
+        let status = Status {
+            schema: 1,
+            revision: 1,
+            now: NOW,
+            clock_offset_ms: None,
+            paused: None,
+            profiles: Vec::new(),
+            sessions: Vec::new(),
+            findings: Vec::new(),
+        };
+        let (version, config_file, network) = (version.to_owned(), String::new(), Vec::new());
+        let agent = AgentStatus { version, pid: 7, started_at: NOW, config_file, network };
+        (agent::VERSION.run)(&Facts { agent: Some(Ok(StatusDocument { status, agent })), ..facts() })
+    };
+    let older = beside("0.0.1");
+    assert_eq!((older.severity, older.fix.as_str()), (Severity::Note, "agentctl daemon restart"));
+    let newer = beside("999.0.0");
+    assert_eq!((newer.severity, newer.fix.as_str()), (Severity::Note, "run the newer agentctl"));
+    assert_eq!(beside(env!("CARGO_PKG_VERSION")).severity, Severity::Ok);
 }
 
 #[test]

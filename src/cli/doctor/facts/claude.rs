@@ -193,6 +193,12 @@ impl ClaudeFacts {
         self.command(EXPORT).filter(|command| is_ours(command) && command.contains(" export"))
     }
 
+    /// The profile whose credentials it prints, where it names one.
+    #[must_use]
+    pub fn hooks_profile(&self) -> Option<String> {
+        words::first_word(self.own_hook()?.split_once(" --profile ")?.1)
+    }
+
     /// The same, where its program can be run from anywhere.
     #[must_use]
     pub fn runnable_hook(&self) -> Option<&str> {

@@ -101,8 +101,12 @@ impl Facts {
     /// # Errors
     /// As [`Context::profile`].
     pub fn gather(ctx: &Context<'_>, out: &mut Output<'_>, within: Duration, wanted: Wanted) -> Result<Self, Problem> {
-        let profile = ctx.profile()?;
         let mut claude = ClaudeFacts::read(ctx);
+        // Who names none means what Claude Code uses.
+        let profile = match (ctx.named.or_else(|| ctx.vars.get("AWS_PROFILE")), claude.hooks_profile()) {
+            (None, Some(profile)) => profile,
+            _ => ctx.profile()?,
+        };
         let own_region = ctx.vars.get("AWS_REGION").or_else(|| ctx.vars.get("AWS_DEFAULT_REGION"));
         let asked =
             Asked { region: claude.bedrock_region().or(own_region), bedrock: claude.bedrock_region().is_some() };
