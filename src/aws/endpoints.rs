@@ -93,7 +93,11 @@ impl Service {
     /// AWS's own host in a region, as far as it can be told without the SDK's partition table: for texts.
     #[must_use]
     pub fn default_host(self, region: &str) -> String {
-        let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let suffix = match region {
+            _ if region.starts_with("cn-") => "amazonaws.com.cn",
+            _ if region.starts_with("eusc-") => "amazonaws.eu",
+            _ => "amazonaws.com",
+        };
         match self {
             Self::Oidc => format!("oidc.{region}.{suffix}"),
             Self::Portal => format!("portal.sso.{region}.{suffix}"),
@@ -267,6 +271,30 @@ mod tests {
             region: "eu-west-1".to_owned(),
             scopes: Vec::new(),
             endpoints: Endpoints { oidc: oidc.map(str::to_owned), portal: portal.map(str::to_owned) },
+        }
+    }
+
+    /// A probe goes to the host that is named here, a call to the one that the SDK finds in its table of partitions.
+    #[test]
+    fn each_partition_has_the_host_that_the_sdk_calls() {
+        macro_rules! called {
+            ($sdk:ident, $region:expr) => {{
+                use $sdk::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
+                let params = Params::builder().region($region.to_owned()).use_fips(false).use_dual_stack(false);
+                let (params, resolver) = (params.build().unwrap(), DefaultResolver::new());
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let found = runtime.block_on(ResolveEndpoint::resolve_endpoint(&resolver, &params)).unwrap();
+                found.url().trim_start_matches("https://").to_owned()
+            }};
+        }
+        for region in ["us-east-1", "eu-west-1", "us-gov-west-1", "us-gov-east-1", "cn-north-1", "eusc-de-east-1"] {
+            assert_eq!(Service::Oidc.default_host(region), called!(aws_sdk_ssooidc, region));
+            assert_eq!(Service::Portal.default_host(region), called!(aws_sdk_sso, region));
+            #[cfg(feature = "bedrock")]
+            {
+                assert_eq!(Service::Bedrock.default_host(region), called!(aws_sdk_bedrock, region));
+                assert_eq!(Service::BedrockRuntime.default_host(region), called!(aws_sdk_bedrockruntime, region));
+            }
         }
     }
 

@@ -109,6 +109,7 @@ pub fn partition(region: &str) -> &'static str {
     match region {
         _ if region.starts_with("us-gov-") => "aws-us-gov",
         _ if region.starts_with("cn-") => "aws-cn",
+        _ if region.starts_with("eusc-") => "aws-eusc",
         _ => "aws",
     }
 }

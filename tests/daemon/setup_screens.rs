@@ -6,6 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::agent::{AGENTCTL, Agent, LIMIT};
+use crate::doctor_settings::claude_of_today;
 use crate::screens::{Transcript, hold};
 use crate::support::clock::eventually;
 use crate::support::fake_aws::{Offered, Person};
@@ -62,6 +63,7 @@ fn fresh() -> Agent {
     let mut agent = Agent::with(|session| {
         *session = session.clone().allow("222233334444", "Auditor").allow("222233334444", "Builder");
     });
+    claude_of_today(&mut agent);
     fs::remove_file(agent.home.token_file("corp")).unwrap();
     fs::write(agent.home.aws_config(), "# mine\n").unwrap();
     let folder = agent.home.path().join(".claude");

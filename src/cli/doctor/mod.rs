@@ -28,7 +28,7 @@ mod shadowing;
 mod step;
 mod tls;
 mod token;
-mod tools;
+pub mod tools;
 mod trust;
 
 use serde::Serialize;

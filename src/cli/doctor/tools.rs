@@ -17,8 +17,18 @@ const MEASURED: [u32; 3] = [2, 1, 328];
 /// Versions before this one keep credentials for an hour, whenever they end (measured with 2.1.175 and 2.1.179).
 const MINDS_EXPIRY: [u32; 3] = [2, 1, 176];
 
+/// Which Claude Code is here and what is known of it, in one line.
+#[must_use]
+pub fn describe(version: Option<&Result<String, String>>) -> String {
+    judge(version).message
+}
+
 fn claude(facts: &Facts) -> Verdict {
-    match &facts.claude_version {
+    judge(facts.claude_version.as_ref())
+}
+
+fn judge(version_said: Option<&Result<String, String>>) -> Verdict {
+    match version_said {
         None => Verdict::skipped("there is no claude in PATH"),
         Some(Err(why)) => Verdict::new(Severity::Note, format!("claude --version {why}")),
         Some(Ok(said)) => match version(said) {

@@ -10,6 +10,7 @@ use crate::api::v1::KnownProfile;
 use crate::cli::args::{Scope, Setup, StatusLineChoice};
 use crate::cli::call;
 use crate::cli::context::Context;
+use crate::cli::doctor;
 use crate::cli::one_shot;
 use crate::cli::outcome::Problem;
 use crate::cli::output::Output;
@@ -88,6 +89,7 @@ pub(super) fn plan(
     let before = Target::read(&path)?;
     let settings = claude_settings::read(before.as_deref().unwrap_or_default()).map_err(|e| of_file(&path, &e))?;
     let region = choose::region(ctx, args, text(&settings, &["env", "AWS_REGION"]), profile)?;
+    out.tell(&doctor::tools::describe(doctor::facts::claude_version(ctx).as_ref()));
     let agentctl = program(ctx)?;
     let hook = hook(&agentctl, &profile.name);
     let mut wanted = vec![

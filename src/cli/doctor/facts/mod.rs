@@ -159,10 +159,7 @@ impl Facts {
             ambient,
             role,
             bedrock,
-            claude_version: (wanted.claude && is_in_path(ctx, "claude")).then(|| {
-                let said = ctx.launcher.shell("claude --version", VERSION);
-                said.ok_or_else(|| format!("does not end within {} s", VERSION.as_secs()))
-            }),
+            claude_version: if wanted.claude { claude_version(ctx) } else { None },
             aws_cli: is_in_path(ctx, "aws"),
             claude,
         })
@@ -179,6 +176,15 @@ impl Facts {
     pub fn session(&self) -> Option<&SessionSays> {
         self.says()?.session.as_ref()?.as_ref().ok()
     }
+}
+
+/// What `claude --version` says, or what becomes of it; `None`: there is none in PATH.
+#[must_use]
+pub fn claude_version(ctx: &Context<'_>) -> Option<Result<String, String>> {
+    is_in_path(ctx, "claude").then(|| {
+        let said = ctx.launcher.shell("claude --version", VERSION);
+        said.ok_or_else(|| format!("does not end within {} s", VERSION.as_secs()))
+    })
 }
 
 fn is_in_path(ctx: &Context<'_>, program: &str) -> bool {
