@@ -306,7 +306,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (broker, mut inbox) = mpsc::unbounded_channel();
         let tokens = TokenFlow::new(StateFile::new(root.path(), Pauses::none()), Clock);
-        let environment = [("HOME", root.path().to_str().unwrap())].into_iter().collect();
+        let environment =
+            ["HOME", "USERPROFILE"].map(|name| (name, root.path().to_str().unwrap())).into_iter().collect();
         let configuration = Arc::new(Configuration::load(environment, None).unwrap());
         let watcher = Arc::new(Watcher::new(broker, configuration, tokens, Clock, Arc::default()));
         let world = |n: usize| Arc::new(World { config_file: root.path().join(n.to_string()), ..World::default() });

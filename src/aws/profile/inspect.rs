@@ -135,11 +135,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_stands_beside_it() {
-        let config = "[default]\ncredential_process = '/gone/a b' --x\n[profile \"my team\"]\nregion = eu-west-1\n";
+        let gone = if cfg!(windows) { r"C:\gone\a b" } else { "/gone/a b" };
+        let config =
+            &format!("[default]\ncredential_process = '{gone}' --x\n[profile \"my team\"]\nregion = eu-west-1\n");
         let seen = inspected(config, "[default]\naws_access_key_id = AKIA\n", "my teem").await;
         assert!(seen.also_sourced);
         assert_eq!((seen.count, seen.profile.unwrap_err()), (2, vec!["my team".to_owned()]));
-        assert_eq!(seen.missing, [MissingProgram { section: "[default]".to_owned(), program: "/gone/a b".into() }]);
+        assert_eq!(seen.missing, [MissingProgram { section: "[default]".to_owned(), program: gone.into() }]);
         let seen = inspected(config, "[default]\naws_access_key_id = AKIA\n", "default").await.profile.unwrap();
         assert!(seen.static_keys && seen.process);
     }
