@@ -306,6 +306,19 @@ fn at_a_terminal_a_model_is_chosen_of_those_that_bedrock_offers() {
     assert_eq!(settings(&agent)["env"]["ANTHROPIC_MODEL"], "eu.anthropic.claude-b");
 }
 
+/// Who agrees beforehand is asked nothing, at a terminal neither.
+#[cfg(target_os = "linux")]
+#[test]
+fn with_yes_nothing_is_asked_at_a_terminal() {
+    if std::process::Command::new("script").arg("--version").output().is_err() {
+        return eprintln!("not run: there is no script (util-linux)");
+    }
+    let agent = Agent::new();
+    let done = typed(&agent, "setup --profile dev-sso --region eu-west-1 --yes", &[]);
+    assert_eq!(done.code(), 0, "{}", done.stdout);
+    assert_eq!(settings(&agent)["env"].get("ANTHROPIC_MODEL"), None);
+}
+
 /// What `opus` means is pinned to the newest that leads where the chosen one does; an id that is not in the list can be
 /// typed, and a bare one is asked about.
 #[cfg(target_os = "linux")]

@@ -162,7 +162,7 @@ pub struct Setup {
     /// What to set up [default: claude; at a terminal sso too, where there is no profile]
     #[arg(value_enum, value_name = "STEP")]
     pub steps: Vec<SetupStep>,
-    /// Write without asking
+    /// Write, and ask nothing
     #[arg(long)]
     pub yes: bool,
     /// Only show what would be changed

@@ -49,7 +49,7 @@ pub(super) fn plan(
     let session = match (&args.sso_session, fitting(&there, name, legacy), ctx.asker) {
         (Some(named), ..) => named.clone(),
         (None, Some(fitting), _) => fitting,
-        (None, None, Some(asker)) if !args.yes => {
+        (None, None, Some(asker)) => {
             asker.text("What is the session to be called?", &free_name(&there))?.trim().to_owned()
         }
         (None, None, _) => free_name(&there),
@@ -83,7 +83,7 @@ fn is_wanted(ctx: &Context<'_>, out: &mut Output<'_>, args: &Setup, profile: &st
     );
     match ctx.asker {
         _ if args.convert => Ok(true),
-        Some(asker) if !args.yes => asker.confirm(&format!("{why}. Add an [sso-session] that can?"), false),
+        Some(asker) => asker.confirm(&format!("{why}. Add an [sso-session] that can?"), false),
         _ => {
             out.tell(&format!("{why}; convert it: agentctl setup --convert --profile {}", shell_word(profile)));
             Ok(false)

@@ -44,6 +44,8 @@ pub fn run(ctx: &Context<'_>, out: &mut Output<'_>, args: &Setup) -> Result<(), 
     if args.undo {
         return undo::run(ctx, out, args);
     }
+    // Who agrees beforehand is asked nothing.
+    let ctx = &Context { asker: ctx.asker.filter(|_| !args.yes), ..*ctx };
     let mut steps = args.steps.clone();
     if steps.is_empty() && !args.convert {
         let begin = ctx.asker.is_some() && ctx.named.is_none() && !choose::is_any(ctx, out)?;
