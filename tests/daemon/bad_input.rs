@@ -192,7 +192,7 @@ fn a_config_that_is_no_file_never_blocks() {
     fs::create_dir(&config).unwrap();
     refused(&ask(&agent, "dev-sso"), MISCONFIGURED, &[".aws/config", "not a regular file"]);
     fs::remove_dir(&config).unwrap();
-    refused(&ask(&agent, "dev-sso"), MISCONFIGURED, &["no profile 'dev-sso'", "aws configure sso"]);
+    refused(&ask(&agent, "dev-sso"), MISCONFIGURED, &["no profile 'dev-sso'", "agentctl setup sso"]);
 }
 
 fn with_program(agent: &Agent, program: &str, path: &Path) -> Command {

@@ -69,6 +69,12 @@ fn a_healthy_world_is_all_well_with_an_agent_and_without() {
     }
     let unnamed = agent.ctl(&["doctor"]).expect_success().stdout;
     assert!(unnamed.starts_with("nothing is wrong"), "who names no profile means Claude Code's: {unnamed}");
+    let path = agent.home.path().join(".claude/settings.json");
+    let good = fs::read(&path).unwrap();
+    fs::write(&path, "{").unwrap();
+    let unnamed = agent.ctl(&["doctor"]).stdout;
+    assert!(unnamed.starts_with("error: claude-settings: "), "or else the only one that there is: {unnamed}");
+    fs::write(&path, good).unwrap();
     agent.ctl(&["daemon", "stop"]).expect_success();
     is_well(&agent);
     let (report, _) = doctor(&agent, &[]);

@@ -246,7 +246,7 @@ fn unknown_profile(profile: &ProfileRef, config: &WorldConfig, problem: Option<&
     let known = config.profiles.keys().map(String::as_str);
     let near: Vec<_> = nearest(&profile.name, known, 3).into_iter().map(|n| format!("'{n}'")).collect();
     let fix = match (near.as_slice(), config.profiles.len()) {
-        ([], 0) => "make one: aws configure sso".to_owned(),
+        ([], 0) => "make one: agentctl setup sso".to_owned(),
         ([], 1..=MOST_LISTED) => {
             let names: Vec<_> = config.profiles.keys().map(|n| format!("'{n}'")).collect();
             format!("name one of {}", names.join(", "))

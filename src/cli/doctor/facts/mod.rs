@@ -6,7 +6,7 @@ mod hook;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::api::v1::{self, StatusDocument};
+use crate::api::v1::{self, KnownProfiles, StatusDocument};
 use crate::cli::agent::{AgentError, Reply};
 use crate::cli::call;
 use crate::cli::context::Context;
@@ -102,11 +102,7 @@ impl Facts {
     /// As [`Context::profile`].
     pub fn gather(ctx: &Context<'_>, out: &mut Output<'_>, within: Duration, wanted: Wanted) -> Result<Self, Problem> {
         let mut claude = ClaudeFacts::read(ctx);
-        // Who names none means what Claude Code uses.
-        let profile = match (ctx.named.or_else(|| ctx.vars.get("AWS_PROFILE")), claude.hooks_profile()) {
-            (None, Some(profile)) => profile,
-            _ => ctx.profile()?,
-        };
+        let profile = meant(ctx, out, &claude)?;
         let own_region = ctx.vars.get("AWS_REGION").or_else(|| ctx.vars.get("AWS_DEFAULT_REGION"));
         let asked =
             Asked { region: claude.bedrock_region().or(own_region), bedrock: claude.bedrock_region().is_some() };
@@ -175,6 +171,24 @@ impl Facts {
     #[must_use]
     pub fn session(&self) -> Option<&SessionSays> {
         self.says()?.session.as_ref()?.as_ref().ok()
+    }
+}
+
+/// The profile that is meant: the one that is named, else that of Claude Code's hook, else the only one that can be used, else
+/// `default`.
+fn meant(ctx: &Context<'_>, out: &mut Output<'_>, claude: &ClaudeFacts) -> Result<String, Problem> {
+    if ctx.named.or_else(|| ctx.vars.get("AWS_PROFILE")).is_some() {
+        return ctx.profile();
+    }
+    if let Some(hooks) = claude.hooks_profile() {
+        return Ok(hooks);
+    }
+    let known = one_shot::profiles(ctx, out).and_then(|reply| call::read::<KnownProfiles>(&reply));
+    let known = known.map(|known| known.profiles).unwrap_or_default();
+    let usable: Vec<_> = known.into_iter().filter(|profile| profile.problem.is_none()).collect();
+    match usable.as_slice() {
+        [only] => Ok(only.name.clone()),
+        _ => ctx.profile(),
     }
 }
 
