@@ -18,7 +18,7 @@ use crate::cli::service::unit::Installation;
 use crate::core::bedrock::Look;
 use crate::core::failure::{Failure, FailureClass};
 use crate::core::inspection::{Inspection, ProfileSays, SessionSays};
-use crate::core::probe::Probe;
+use crate::core::probe::{NeededBy, Probe};
 use crate::core::time::Timestamp;
 
 pub use claude::{ClaudeFacts, EXPORT, Override, Program, REFRESH, invoked_as, is_ours};
@@ -123,7 +123,7 @@ impl Facts {
         let reached = probe.as_ref().is_ok_and(|probe| probe.verdict().is_ok());
         let keys = (wanted.role && reached).then(|| role(ctx, out, &profile, agent.is_some()));
         let bedrock = match (wanted.bedrock, claude.bedrock_region(), &keys) {
-            (true, Some(region), Some(Ok(keys))) => {
+            (true, Some(region), Some(Ok(keys))) if is_bedrock_reached(&probe) => {
                 out.progress("asking Bedrock ...");
                 Some(one_shot::bedrock(ctx, out, region, &claude.invoked(), keys).map_err(failure))
             }
@@ -172,6 +172,12 @@ impl Facts {
     pub fn session(&self) -> Option<&SessionSays> {
         self.says()?.session.as_ref()?.as_ref().ok()
     }
+}
+
+/// Whoever is not reached is not waited for once more.
+fn is_bedrock_reached(probe: &Result<Probe, Failure>) -> bool {
+    let hosts = probe.as_ref().map(|probe| probe.hosts.as_slice()).unwrap_or_default();
+    hosts.iter().any(|host| host.needed_by == NeededBy::Turns && host.failed.is_none())
 }
 
 /// The profile that is meant: the one that is named, else that of Claude Code's hook, else the only one that can be used, else
