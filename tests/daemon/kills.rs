@@ -80,6 +80,53 @@ fn killed_at(call: &str, n: usize) -> bool {
     killed
 }
 
+/// What setup asks of the kernel about files.
+const SETUP_CALLS: [&str; 8] = ["openat", "write", "fsync", "rename", "renameat2", "unlink", "mkdir", "fchmod"];
+
+/// Killed at any moment, it leaves each file as it was or as it was meant to be; run again it completes that, and
+/// `--undo` then leads back to the first byte.
+#[test]
+#[ignore = "soak: needs strace and the right to trace"]
+fn a_setup_that_is_killed_at_any_system_call_leaves_old_or_new() {
+    let agent = Agent::new();
+    let settings = agent.home.path().join(".claude/settings.json");
+    let files = [settings, agent.home.aws_config()];
+    let old = [SETTINGS.as_bytes().to_vec(), fs::read(&files[1]).unwrap()];
+    let setup = ["setup", "claude", "aws", "--profile", "dev-sso", "--region", "eu-west-1", "--yes"];
+    let now = || [&files[0], &files[1]].map(|file| fs::read(file).unwrap());
+    fs::create_dir_all(files[0].parent().unwrap()).unwrap();
+    fs::write(&files[0], &old[0]).unwrap();
+    agent.ctl(&setup).expect_success();
+    let new = now();
+    assert!(new[0] != old[0] && new[1] != old[1]);
+    let mut kills = 0;
+    for call in SETUP_CALLS {
+        for n in 1..=MOST {
+            while agent.ctl(&["setup", "--undo"]).expect_success().stderr != "there is nothing to undo\n" {}
+            assert_eq!(now(), old, "after {call} {n}");
+            let mut strace = agent.home.command("strace");
+            strace.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+            strace.args(["-e", &format!("inject={call}:signal=SIGKILL:when={n}"), crate::agent::AGENTCTL]).args(setup);
+            let killed = !process::run(strace, LIMIT).status.success();
+            let left = now();
+            for at in 0..files.len() {
+                assert!(left[at] == old[at] || left[at] == new[at], "{call} {n}: {}", files[at].display());
+            }
+            agent.ctl(&setup).expect_success();
+            assert_eq!(now(), new, "{call} {n}");
+            if !killed {
+                println!("{call}: {} kills", n - 1);
+                break;
+            }
+            kills += 1;
+        }
+    }
+    println!("{kills} kills in all");
+    assert!(kills > 0);
+}
+
+const SETTINGS: &str = "{\n  // mine\n  \"model\": \"opus\",\n}\n";
+
 /// strace, attached to every thread of the daemon.
 fn attach(daemon: &Running, call: &str, n: usize) -> Running {
     let pid = daemon.pid().to_string();
