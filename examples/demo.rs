@@ -35,7 +35,7 @@ fn main() {
     stage.loop_of_logins();
     stage.say("");
     stage.say("That was the main job: ask once, and what you hold never lapses; and no loop of browser tabs.");
-    stage.say("Next: the README, for your own profiles.");
+    stage.say("Next: cargo run --example playground, to try setup by hand; then the README, for your own profiles.");
 }
 
 /// Builds `agentd` and `agentctl` beside this example and says where they are.
