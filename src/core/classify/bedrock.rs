@@ -76,7 +76,9 @@ pub(super) fn failure(operation: Operation, answer: &Answer, host: &str) -> Opti
 fn refused_model(answer: &Answer) -> Option<Failure> {
     let words = answer.message.as_deref()?.to_lowercase();
     let (_, class, message, fix) = REFUSALS.iter().find(|(said, ..)| words.contains(said))?;
-    Some(Failure::new(*class, format!("{message}{}", said(answer)), fix))
+    // Who is denied what stands in AWS's words only.
+    let said = if *fix == POLICY { said(answer) } else { String::new() };
+    Some(Failure::new(*class, format!("{message}{said}"), fix))
 }
 
 fn refused(operation: Operation, answer: &Answer, host: &str) -> Option<Failure> {
