@@ -252,6 +252,21 @@ pub(crate) fn typed(agent: &Agent, line: &str, keys: &[(&str, &str)]) -> crate::
     finished
 }
 
+/// Ctrl-C at each question: 130, and the settings and the AWS config are as they were.
+#[cfg(target_os = "linux")]
+fn given_up_at_each(agent: &Agent, line: &str, answers: &[(&str, &str)]) {
+    let files = [agent.home.path().join(".claude/settings.json"), agent.home.aws_config()];
+    let now = || files.each_ref().map(|file| fs::read(file).ok());
+    let before = now();
+    for given_up in 0..answers.len() {
+        let mut keys = answers[..given_up].to_vec();
+        keys.push((answers[given_up].0, "\u{3}"));
+        let ended = typed(agent, line, &keys);
+        assert_eq!(ended.code(), 130, "{}: {}", answers[given_up].0, ended.stdout);
+        assert_eq!(now(), before, "{}", answers[given_up].0);
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn at_a_terminal_it_asks_and_who_gives_up_has_changed_nothing() {
@@ -348,6 +363,7 @@ fn at_a_terminal_models_are_pinned_or_named_by_their_ids() {
         ("What are opus, sonnet, haiku to mean?", "\u{1b}[B\r"),
         ("Write this?", "y"),
     ];
+    given_up_at_each(&agent, "setup", &pinned);
     let done = typed(&agent, "setup", &pinned);
     assert_eq!(done.code(), 0, "{}", done.stdout);
     let env = settings(&agent)["env"].clone();
@@ -362,6 +378,7 @@ fn at_a_terminal_models_are_pinned_or_named_by_their_ids() {
     let bare = "anthropic.claude-opus-4-8[1m]\r";
     let (id, mantle) = ("Its id", "which only Bedrock's Messages API (Mantle) takes");
     let typed_id = [region, (model, "\u{1b}[A\r"), (id, bare), (mantle, "y"), ("Write this?", "y")];
+    given_up_at_each(&agent, "setup", &typed_id);
     let done = typed(&agent, "setup", &typed_id);
     assert_eq!(done.code(), 0, "{}", done.stdout);
     let env = settings(&agent)["env"].clone();
@@ -385,6 +402,7 @@ fn at_a_terminal_who_is_not_signed_in_signs_in() {
         ("Which model is Claude Code to use?", "\r"),
         ("Write this?", "y"),
     ];
+    given_up_at_each(&agent, "setup", &answers[..2]);
     let done = typed(&agent, "setup", &answers);
     assert_eq!(done.code(), 0, "{}", done.stdout);
     assert!(done.stdout.contains("'dev-sso' has credentials"), "{}", done.stdout);
