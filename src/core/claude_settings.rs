@@ -89,6 +89,14 @@ pub fn apply(original: &[u8], wanted: &[Wanted]) -> Result<Edited, Failure> {
     checked(bom, &root.to_string(), &after, changes)
 }
 
+/// The line at which Claude Code stops to read, and ignores the whole file: it takes strict JSON only (measured with 2.1.328:
+/// no comment, no trailing comma; a byte order mark and a key that stands there twice are fine).
+#[must_use]
+pub fn ignored_from(original: &[u8]) -> Option<usize> {
+    let text = original.strip_prefix(BOM.as_bytes()).unwrap_or(original);
+    serde_json::from_slice::<serde::de::IgnoredAny>(text).err().map(|e| e.line())
+}
+
 /// Takes changes back, where the file still says what they made of it.
 ///
 /// # Errors

@@ -73,6 +73,22 @@ fn an_aws_cli_that_is_missed_and_a_version_that_is_old() {
     }
 }
 
+/// Measured with the real one (tests/interop/setup_claude.rs).
+#[test]
+fn settings_that_claude_code_ignores_for_a_comment() {
+    let agent = healthy();
+    let good = fs::read_to_string(file(&agent)).unwrap();
+    for odd in [good.replacen('{', "{\n  // mine", 1), good.replacen("\n}", ",\n}", 1)] {
+        fs::write(file(&agent), odd).unwrap();
+        let fix = leads(&agent, "claude-settings", 12, "takes no comments and no trailing commas");
+        assert_eq!(fix, "take out comments and trailing commas");
+        let told = agent.ctl(&["setup", "--profile", "dev-sso", "--region", "eu-west-1", "--yes"]).expect_success();
+        assert!(told.stderr.contains("ignores the whole file; take them out"), "{}", told.stderr);
+    }
+    fs::write(file(&agent), format!("\u{feff}{good}")).unwrap();
+    is_well(&agent);
+}
+
 #[test]
 fn a_hook_that_comes_to_nothing() {
     let agent = healthy();

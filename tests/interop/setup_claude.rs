@@ -96,6 +96,28 @@ fn from_an_empty_home_to_claude_codes_first_answer() {
     assert_eq!(fs::read_to_string(home.aws_config()).unwrap(), "");
 }
 
+/// What doctor and setup say of comments: they are kept, and Claude Code ignores the file for them.
+#[test]
+fn claude_code_ignores_settings_with_comments_and_trailing_commas() {
+    let (_fake, home, agent) = fresh();
+    let models = format!("--model {MODEL} --small-model {MODEL} --haiku-model {MODEL}");
+    agentctl(&home, &agent, &format!("setup --profile dev-sso --region eu-west-1 {models} --yes")).expect_success();
+    let path = home.path().join(".claude/settings.json");
+    let good = fs::read_to_string(&path).unwrap();
+    for (text, answers) in [
+        (good.replacen('{', "{\n  // mine", 1), false),
+        (good.replacen("\n}", ",\n}", 1), false),
+        (format!("\u{feff}{good}"), true),
+        (good.replace('\n', "\r\n"), true),
+    ] {
+        fs::write(&path, &text).unwrap();
+        let turn = claude::one_turn(&home);
+        assert_eq!(turn.stdout.trim() == "pong", answers, "{text}\n{turn:?}");
+        let ignored = aws_credential_agent::core::claude_settings::ignored_from(text.as_bytes());
+        assert_eq!(ignored.is_none(), answers, "{text}");
+    }
+}
+
 /// What `setup` says of sessions that run: at their next turn they take up hook and region, even one that began without
 /// Bedrock, but not a model.
 #[test]

@@ -32,6 +32,13 @@ fn settings(facts: &Facts) -> Verdict {
             misconfigured(format!("{}: {why}", path.display()), fix)
         }
         ClaudeFacts { settings: Ok(None), path, .. } => Verdict::skipped(format!("there is no {}", path.display())),
+        ClaudeFacts { path, ignored_from: Some(line), .. } => {
+            let message = format!(
+                "{}, line {line}: Claude Code takes no comments and no trailing commas, and ignores the whole file",
+                path.display()
+            );
+            misconfigured(message, "take out comments and trailing commas")
+        }
         ClaudeFacts { path, .. } => Verdict::ok(format!("{} can be read", path.display())),
     }
 }

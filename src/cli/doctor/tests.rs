@@ -26,6 +26,7 @@ fn facts() -> Facts {
         claude: facts::ClaudeFacts {
             path: "/home/me/.claude/settings.json".into(),
             settings: Ok(None),
+            ignored_from: None,
             hook: None,
             ran: None,
             overriding: Vec::new(),

@@ -75,7 +75,12 @@ pub(super) fn run(
         let message = format!("awsCredentialExport, run as Claude Code does, {why}");
         Problem::failed(FailureClass::Misconfigured, message, "see: agentctl doctor claude")
     })?;
-    bedrock(ctx, out, &ClaudeFacts::of(ctx, path.clone()), &keys)?;
+    let facts = ClaudeFacts::of(ctx, path.clone());
+    bedrock(ctx, out, &facts, &keys)?;
+    if let Some(line) = facts.ignored_from {
+        let (message, path) = ("takes no comments and no trailing commas, and ignores the whole file", path.display());
+        out.tell(&format!("{path}, line {line}: Claude Code {message}; take them out"));
+    }
     match running {
         Running::Untouched => {}
         Running::TakeItUp => out.tell("sessions of Claude Code that run take it up by themselves"),

@@ -56,6 +56,8 @@ pub struct ClaudeFacts {
     pub path: PathBuf,
     /// What they hold; `None`: there are none.
     pub settings: Result<Option<Map<String, Value>>, String>,
+    /// The line for which Claude Code ignores all of them, although they can be read.
+    pub ignored_from: Option<usize>,
     /// The program of `awsCredentialExport`.
     pub hook: Option<Program>,
     /// What it came to: milliseconds of life that are left to the credentials, or why there are none. `None`: it was not
@@ -101,7 +103,9 @@ impl ClaudeFacts {
         let others = PROJECT.iter().chain(&MANAGED).map(PathBuf::from);
         let overriding = others.filter(|other| !same(other, &path)).flat_map(overrides).collect();
         let shell = VARIABLES.into_iter().filter_map(|name| Some((name, ctx.vars.get(name)?.to_owned()))).collect();
-        let mut facts = Self { path, settings, hook: None, ran: None, overriding, shell };
+        let text = setup::read(&path).ok().flatten();
+        let ignored_from = text.and_then(|text| claude_settings::ignored_from(&text));
+        let mut facts = Self { path, settings, ignored_from, hook: None, ran: None, overriding, shell };
         facts.hook = facts.command(EXPORT).and_then(program);
         facts
     }
