@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::credential::SsoToken;
 use super::failure::{Failure, FailureClass};
+use super::schedule::LOGOUT_AFTER;
 use super::time::{Tick, Timestamp};
 
 /// What the token file was found to be.
@@ -71,6 +72,12 @@ impl SessionState {
     #[must_use]
     pub fn is_signed_out_of(&self, token: &SsoToken, now: Tick) -> bool {
         self.signed_out.is_some_and(|out| now.since(out.tick) < ECHO && token.obtained_at.plus(GRAIN) <= out.at)
+    }
+
+    /// The file is there, whole or not. Reads report in no order, so this one may be older than the one that found it
+    /// missing: only the one that is due by then decides.
+    pub fn is_not_absent(&mut self, now: Tick) {
+        self.absent_since = self.absent_since.filter(|since| now < since.plus(LOGOUT_AFTER));
     }
 
     /// Judges the portal's 401 on the token of `generation`, while `held` (generation, token) is what is held now, at

@@ -60,7 +60,7 @@ impl Effects {
     pub fn fetch(&self, fetch: Fetch) {
         let report = Report { broker: self.broker.clone(), node: fetch.node, flight: fetch.flight, posted: false };
         let aws = self.configuration.aws();
-        let tokens = self.tokens.clone();
+        let (tokens, watcher) = (self.tokens.clone(), Arc::clone(&self.watcher));
         tokio::spawn(async move {
             let (what, why) = (fetch.link.to_string(), fetch.why);
             debug!(node = fetch.node.0, what, why, "fetching");
@@ -75,6 +75,9 @@ impl Effects {
             log(&what, why, &outcome);
             let reached = matches!(outcome, Outcome::Got { issued_now: true, .. });
             report.post(outcome, date);
+            if reached {
+                watcher.note_token_written(&fetch.link, &fetch.world);
+            }
             if let Some(session) = fetch.session.filter(|_| reached) {
                 aws.look_who_is_there(&session).await;
             }
@@ -84,14 +87,18 @@ impl Effects {
     /// Logs in, and reports what a person needs, then how it ended.
     pub fn login(&self, call: LoginCall) {
         let (broker, aws, tokens) = (self.broker.clone(), self.configuration.aws(), self.tokens.clone());
-        let attempt = call.attempt;
+        let (attempt, watcher) = (call.attempt, Arc::clone(&self.watcher));
         let login = tokio::spawn(async move {
             info!(session = call.session.id(), flow = ?call.flow, "logging in");
             let mut report = LoginReport { broker: broker.clone(), attempt, ended: false };
             let show = |shown| post(&broker, Event::LoginShown(attempt, shown));
             let ending = login_flow::run(&call, &aws, &tokens, show).await;
             info!(session = call.session.id(), how = ending.word(), "the login ended");
+            let signed = matches!(ending, Ending::Signed(_));
             report.end(ending);
+            if signed {
+                watcher.note_token_written(&Link::SsoSession(call.session), &call.world);
+            }
         });
         self.logins().insert(attempt, login.abort_handle());
     }

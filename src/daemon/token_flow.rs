@@ -3,6 +3,7 @@
 //! The protocol's file half is [`crate::files::refresh`]; here it is driven: blocking steps run in the blocking pool,
 //! and between them at most two calls go out (the second only when the first one's answer was lost).
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -141,6 +142,12 @@ impl TokenFlow {
             TokenFile::Unusable(_) => true,
         };
         newer.then(|| Arc::clone(ours))
+    }
+
+    /// Whether the token of this file could not be written.
+    #[must_use]
+    pub fn is_in_memory_alone(&self, path: &Path) -> bool {
+        self.unsaved().iter().any(|u| u.files.cache().path() == path)
     }
 
     fn unsaved(&self) -> MutexGuard<'_, Vec<Unsaved>> {

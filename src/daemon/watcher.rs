@@ -3,7 +3,7 @@
 //! made us look.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,7 +34,17 @@ struct Watched {
     link: Link,
     world: Arc<World>,
     path: PathBuf,
-    stamp: Option<Stamp>,
+    seen: Seen,
+}
+
+/// How a token file was when it was last read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// It is read when the broker asks for it.
+    Never,
+    /// Before we wrote it ourselves: where somebody has removed it since, it looks as it did then.
+    Outdated,
+    As(Stamp),
 }
 
 /// A look that takes longer (a file that stays torn, a dead mount) goes on beside the request that made us look, which
@@ -243,10 +253,9 @@ impl Watcher {
         let mut watched = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = Vec::new();
         for session in watched.iter_mut().filter(|w| w.world == *world) {
-            let stamp = Some(Stamp::of(&session.path));
-            // A session that was never read is read when the broker asks for it.
-            if session.stamp.is_some() && session.stamp != stamp {
-                session.stamp = stamp;
+            let now = Seen::As(Stamp::of(&session.path));
+            if session.seen != Seen::Never && session.seen != now {
+                session.seen = now;
                 changed.push((session.node, session.link.clone()));
             }
         }
@@ -255,9 +264,18 @@ impl Watcher {
 
     /// Stamps a token file before it is read, so that a change during the read is seen later.
     fn note_token_read(&self, link: &Link, world: &Arc<World>) {
+        self.note(link, world, |path| Some(Seen::As(Stamp::of(path))));
+    }
+
+    /// The broker has heard of a token that we wrote: the next look reads its file, whatever it looks like.
+    pub fn note_token_written(&self, link: &Link, world: &Arc<World>) {
+        self.note(link, world, |path| Some(Seen::Outdated).filter(|_| !self.tokens.is_in_memory_alone(path)));
+    }
+
+    fn note(&self, link: &Link, world: &Arc<World>, seen: impl Fn(&Path) -> Option<Seen>) {
         let mut watched = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         for session in watched.iter_mut().filter(|w| w.world == *world && w.link == *link) {
-            session.stamp = Some(Stamp::of(&session.path));
+            session.seen = seen(&session.path).unwrap_or(session.seen);
         }
     }
 
@@ -290,26 +308,79 @@ impl Watched {
     fn new(node: NodeId, link: Link, world: Arc<World>) -> Option<Self> {
         let Link::SsoSession(session) = &link else { return None };
         let path = TokenCache::new(&world, session, Pauses::real()).path();
-        Some(Self { node, link, world, path, stamp: None })
+        Some(Self { node, link, world, path, seen: Seen::Never })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
+    use tokio::sync::mpsc::{self, UnboundedReceiver};
 
     use super::*;
+    use crate::core::credential::SsoToken;
+    use crate::core::secret::Secret;
+    use crate::core::source::{Endpoints, SsoSession};
+    use crate::core::time::Timestamp;
     use crate::files::state::StateFile;
+
+    fn watcher(root: &Path) -> (Arc<Watcher>, UnboundedReceiver<Message>) {
+        let (broker, inbox) = mpsc::unbounded_channel();
+        let tokens = TokenFlow::new(StateFile::new(root.join("state"), Pauses::none()), Clock);
+        let environment = ["HOME", "USERPROFILE"].map(|name| (name, root.to_str().unwrap())).into_iter().collect();
+        let configuration = Arc::new(Configuration::load(environment, None).unwrap());
+        (Arc::new(Watcher::new(broker, configuration, tokens, Clock, Arc::default())), inbox)
+    }
+
+    #[tokio::test]
+    async fn a_token_of_ours_that_is_removed_before_anybody_looks() {
+        let root = tempfile::tempdir().unwrap();
+        let (watcher, mut inbox) = watcher(root.path());
+        let session = SsoSession {
+            name: Some("corp".to_owned()),
+            start_url: "https://corp.awsapps.com/start".to_owned(),
+            region: "eu-west-1".to_owned(),
+            scopes: Vec::new(),
+            endpoints: Endpoints::default(),
+        };
+        let world = Arc::new(World { sso_cache: root.path().join("cache"), ..World::default() });
+        let link = Link::SsoSession(session.clone());
+        watcher.set_sessions(std::iter::once((NodeId(1), link.clone(), Arc::clone(&world))));
+        let mut read = async || {
+            watcher.look_at(&world, READ_DEADLINE).await;
+            let mut found = Vec::new();
+            while let Ok(message) = inbox.try_recv() {
+                if let Message::Event(Event::TokenRead { file, .. }) = message {
+                    found.push(file);
+                }
+            }
+            found
+        };
+        assert_eq!(watcher.read_token(&link, &world).await, TokenFile::Absent);
+        assert_eq!(read().await, []);
+        let token = Arc::new(SsoToken {
+            access_token: Secret::new("at1"),
+            expires_at: Timestamp::from_secs(1_800_000_000),
+            refresh: None,
+            client_id: None,
+            obtained_at: Timestamp::default(),
+        });
+        watcher.tokens.store_login(&session, &world, &token).await;
+        std::fs::remove_file(TokenCache::new(&world, &session, Pauses::none()).path()).unwrap();
+        watcher.note_token_written(&link, &world);
+        assert_eq!(read().await, [TokenFile::Absent]);
+        assert_eq!(read().await, [], "once");
+        // One that nobody can store is not held to be removed.
+        std::fs::remove_dir_all(&world.sso_cache).unwrap();
+        std::fs::write(&world.sso_cache, "in the way").unwrap();
+        watcher.tokens.store_login(&session, &world, &token).await;
+        watcher.note_token_written(&link, &world);
+        assert_eq!(read().await, []);
+    }
 
     #[tokio::test]
     async fn worlds_are_forgotten_however_fast_they_come() {
         let root = tempfile::tempdir().unwrap();
-        let (broker, mut inbox) = mpsc::unbounded_channel();
-        let tokens = TokenFlow::new(StateFile::new(root.path(), Pauses::none()), Clock);
-        let environment =
-            ["HOME", "USERPROFILE"].map(|name| (name, root.path().to_str().unwrap())).into_iter().collect();
-        let configuration = Arc::new(Configuration::load(environment, None).unwrap());
-        let watcher = Arc::new(Watcher::new(broker, configuration, tokens, Clock, Arc::default()));
+        let (watcher, mut inbox) = watcher(root.path());
         let world = |n: usize| Arc::new(World { config_file: root.path().join(n.to_string()), ..World::default() });
         for n in 0..3 * MAX_WORLDS {
             assert!(watcher.look_at(&world(n), READ_DEADLINE).await, "the newest is known");

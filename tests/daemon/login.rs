@@ -299,6 +299,22 @@ fn a_registration_is_used_while_it_is_valid() {
     assert_eq!(names.len(), 1, "{names:?}");
 }
 
+/// Between two looks at the file there was one, and there is none again: it looks as it did before the login.
+#[test]
+fn a_token_that_is_removed_as_soon_as_it_is_there_is_a_logout() {
+    let agent = signed_out();
+    agent.fake.set_person(Person::Approves);
+    let file = agent.home.token_file("corp");
+    let remover = std::thread::spawn(move || crate::support::clock::within(LIMIT, || fs::remove_file(&file).ok()));
+    // Whether it still learns of its success is left open.
+    end(&agent, login(&agent, &["--device", "--profile", "dev-sso"]));
+    assert!(remover.join().unwrap().is_some(), "there was a file");
+    eventually("signed out", LIMIT, || {
+        let refused = agent.ctl(&["credential-process", "--profile", "dev-sso"]);
+        (refused.code() == NEEDS_LOGIN).then_some(())
+    });
+}
+
 #[test]
 fn a_turn_waits_for_a_login_made_elsewhere() {
     let agent = signed_out();

@@ -6,6 +6,7 @@ use crate::core::credential::{Credential, SsoToken};
 use crate::core::failure::{Disposition, Failure, FailureClass};
 use crate::core::node::{Flight, FlightId, Node, NodeId, Why};
 use crate::core::portal::PortalKey;
+use crate::core::schedule;
 use crate::core::session::{self, Refusal, TokenFile};
 use crate::core::time::{Moment, Timestamp};
 use std::sync::Arc;
@@ -226,10 +227,9 @@ impl Broker {
                 node.fail(failure, now.tick, server_now, id, now);
                 self.changed();
             }
-            // There is a file, so nobody logged out.
             TokenFile::Unusable(_) => {
                 if let Some(session) = node.session_mut() {
-                    session.absent_since = None;
+                    session.is_not_absent(now.tick);
                 }
             }
         }
@@ -240,7 +240,7 @@ impl Broker {
         let server_now = self.time_for(id, now);
         let Some(node) = self.nodes.get_mut(id) else { return };
         if let Some(session) = node.session_mut() {
-            session.absent_since = None;
+            session.is_not_absent(now.tick);
         }
         let held = node.held.as_ref().and_then(|h| h.credential.as_token());
         let token = held.map_or_else(|| Arc::clone(&token), |held| Arc::clone(&token).inheriting(held));
@@ -283,7 +283,7 @@ impl Broker {
         }
         let Some(session) = node.session_mut() else { return };
         let since = *session.absent_since.get_or_insert(now.tick);
-        if now.tick >= since.plus(crate::core::schedule::LOGOUT_AFTER) {
+        if now.tick >= since.plus(schedule::LOGOUT_AFTER) {
             self.log_out(id, now);
         }
     }

@@ -89,6 +89,24 @@ fn a_gap_of_a_rename_is_no_logout() {
 }
 
 #[test]
+fn a_read_that_is_overtaken_by_the_one_that_finds_no_file() {
+    let mut b = Bench::logged_in();
+    b.obtain("dev", minutes(60));
+    let before = b.token("first", minutes(480));
+    for late in [TokenFile::Present(before), torn()] {
+        b.file_changed(TokenFile::Absent);
+        b.file_changed(late);
+        b.advance(seconds(2));
+        b.read(TokenFile::Absent);
+        let waiter = b.ask("dev");
+        assert_eq!(b.class(waiter), FailureClass::NeedsLogin);
+        let token = b.token("second", minutes(480));
+        b.file_changed(TokenFile::Present(token));
+        b.obtain("dev", minutes(60));
+    }
+}
+
+#[test]
 fn what_was_under_way_at_a_logout_is_not_served_afterwards() {
     let mut b = Bench::logged_in();
     let waiter = b.ask("dev");
