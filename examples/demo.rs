@@ -25,7 +25,7 @@ const ROLE_LIFE: Duration = Duration::from_secs(20);
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
 
 fn main() {
-    let bin = build();
+    let bin = support::build::programs();
     let mut stage = Stage::set_up(bin);
     stage.first_credentials();
     stage.renewal();
@@ -36,20 +36,6 @@ fn main() {
     stage.say("");
     stage.say("That was the main job: ask once, and what you hold never lapses; and no loop of browser tabs.");
     stage.say("Next: cargo run --example playground, to try setup by hand; then the README, for your own profiles.");
-}
-
-/// Builds `agentd` and `agentctl` beside this example and says where they are.
-fn build() -> PathBuf {
-    let here = std::env::current_exe().unwrap_or_else(|e| panic!("this program's own path: {e}"));
-    let bin = here.parent().and_then(|p| p.parent()).map(PathBuf::from).unwrap_or_default();
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--bins"]);
-    if bin.ends_with("release") {
-        cargo.arg("--release");
-    }
-    let built = cargo.status().is_ok_and(|s| s.success());
-    assert!(built, "agentd and agentctl could not be built: run cargo build");
-    bin
 }
 
 struct Stage {

@@ -29,7 +29,7 @@ https://corp.awsapps.com/start in eu-west-1.
 
 fn main() -> ExitCode {
     println!("building agentd and agentctl ...");
-    let bin = build();
+    let bin = support::build::programs();
     let fake = FakeAws::start();
     let session = SsoSession::new("corp").allow("111122223333", "Developer").allow("444455556666", "Auditor");
     fake.add_session(session.allow("444455556666", "Builder"));
@@ -63,16 +63,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Builds `agentd` and `agentctl` beside this example and says where they are.
-fn build() -> PathBuf {
-    let here = std::env::current_exe().unwrap_or_else(|e| panic!("this program's own path: {e}"));
-    let bin = here.parent().and_then(Path::parent).map(PathBuf::from).unwrap_or_default();
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--bins"]).status();
-    assert!(built.is_ok_and(|status| status.success()), "agentd and agentctl could not be built: run cargo build");
-    bin
 }
 
 /// The user's own, else the one of the tests.

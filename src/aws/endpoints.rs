@@ -90,7 +90,7 @@ impl Service {
         }
     }
 
-    /// AWS's own host in a region, as far as it can be told without the SDK's partition table: for texts.
+    /// AWS's own host in a region: for texts and probes, which have no part in the SDK's partition table.
     #[must_use]
     pub fn default_host(self, region: &str) -> String {
         let suffix = match region {

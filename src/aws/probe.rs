@@ -71,7 +71,7 @@ fn target(service: Service, target: &Target) -> probe::Target {
         needed_by: match service {
             Service::Oidc | Service::Portal => NeededBy::Agent,
             Service::Sts => NeededBy::Clients,
-            Service::Bedrock | Service::BedrockRuntime => NeededBy::Turns,
+            Service::Bedrock | Service::BedrockRuntime => NeededBy::ClaudeCode,
         },
         request: request(service, base),
     }

@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::call;
+use super::child;
 use super::context::Context;
 use super::environment::Environment;
 use super::one_shot::Question;
@@ -26,6 +27,9 @@ use zeroize::Zeroizing;
 
 /// How long a new agent has to say that it listens.
 pub const READY: Duration = Duration::from_secs(10);
+
+/// More of what a user's own command prints is not read, bytes.
+const LONGEST_LINE: usize = 64 * 1024;
 
 /// Starts an agent.
 pub trait Launcher {
@@ -179,22 +183,13 @@ impl Launcher for Sibling<'_> {
     }
 
     fn shell(&self, command: &str, within: Duration) -> Option<String> {
-        let (shell, option) = if cfg!(windows) { ("cmd", "/C") } else { ("/bin/sh", "-c") };
-        let mut child =
-            Command::new(shell).args([option, command]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
-        let stdout = child.stdout.take()?;
-        let (send, said) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut text = String::new();
-            let _ = stdout.take(64 * 1024).read_to_string(&mut text);
-            let _ = send.send(text);
-        });
-        let said = said.recv_timeout(within).ok();
+        let mut child = child::shell(command).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+        let said = child::collect(child.stdout.take()?, LONGEST_LINE).recv_timeout(within).ok();
         if said.is_none() {
             let _ = child.kill();
         }
         let _ = child.wait();
-        said
+        String::from_utf8(said?.to_vec()).ok()
     }
 
     fn hook(&self, command: &str, within: Duration) -> Result<Zeroizing<Vec<u8>>, String> {

@@ -22,6 +22,7 @@ pub mod args;
 pub mod audit;
 pub mod autostart;
 pub mod call;
+pub mod child;
 pub mod context;
 pub mod credential_process;
 pub mod credentials;

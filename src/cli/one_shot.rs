@@ -2,9 +2,8 @@
 //! locks, without a socket: for CI steps, read-only hosts, inside sandboxes (`--no-daemon`), and a logout where no agent
 //! runs.
 
-use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -12,12 +11,11 @@ use zeroize::Zeroizing;
 use super::agent::Reply;
 use super::autostart::{self, Launcher, Sibling};
 use super::call;
+use super::child;
 use super::context::Context;
 use super::credentials::Wish;
-use super::document;
 use super::outcome::Problem;
 use super::output::Output;
-use crate::api::process_json;
 use crate::api::v1::{self, ErrorBody};
 use crate::core::bedrock::Look;
 use crate::core::failure::{Failure, FailureClass, shell_word};
@@ -41,7 +39,7 @@ pub struct Question {
     /// Variables that it is given beside those of an agent.
     pub variables: &'static [&'static str],
     /// What it reads on stdin.
-    pub handed_over: Option<Secret>,
+    pub stdin: Option<Secret>,
 }
 
 impl Question {
@@ -50,7 +48,7 @@ impl Question {
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
             timeout,
             variables: &[],
-            handed_over: None,
+            stdin: None,
         }
     }
 }
@@ -120,11 +118,10 @@ pub fn bedrock(
     models: &[String],
     keys: &Reply,
 ) -> Result<Look, Problem> {
-    let keys = process_json::union_document(&document::parse(&keys.body)?);
     let models = models.iter().flat_map(|model| ["--model", model]);
     let words: Vec<_> = ["bedrock", "--region", region].into_iter().chain(models).collect();
-    let handed_over = Some(Secret::new(keys.to_string()));
-    let reply = ask(ctx, out, Question { handed_over, ..Question::new(&words, BEDROCK) })?;
+    let stdin = Some(Secret::new(String::from_utf8_lossy(&keys.body).into_owned()));
+    let reply = ask(ctx, out, Question { stdin, ..Question::new(&words, BEDROCK) })?;
     call::read(&reply)
 }
 
@@ -162,17 +159,18 @@ impl Sibling<'_> {
         command.args(&question.arguments);
         command.env_clear().envs(autostart::inherited(self.vars));
         command.envs(question.variables.iter().filter_map(|name| Some((name, self.vars.get(name)?))));
-        let stdin = if question.handed_over.is_some() { Stdio::piped() } else { Stdio::null() };
-        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null());
+        let piped = if question.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
+        command.stdin(piped).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|e| {
             let message = format!("{} cannot be started: {e}", program.display());
             autostart::unreachable(message, "reinstall agentctl and agentd together")
         })?;
-        if let (Some(secret), Some(mut stdin)) = (&question.handed_over, child.stdin.take()) {
+        if let (Some(secret), Some(mut stdin)) = (&question.stdin, child.stdin.take()) {
             // One that ends without reading says why; it fits into any pipe.
             let _ = stdin.write_all(secret.expose().as_bytes());
         }
-        let said = read_all(&mut child, question.timeout.saturating_add(GRACE));
+        let limit = question.timeout.saturating_add(GRACE);
+        let said = child.stdout.take().and_then(|out| child::collect(out, v1::MAX_BODY).recv_timeout(limit).ok());
         // It has said what it had to say; one that hangs on is of no use.
         let ended = if said.is_some() { child.wait() } else { child.kill().and_then(|()| child.wait()) };
         let Some(document) = said else {
@@ -191,19 +189,6 @@ impl Sibling<'_> {
             }
         }
     }
-}
-
-/// Everything that the child prints, within bounds; `None` when that takes too long.
-fn read_all(child: &mut Child, within: Duration) -> Option<Zeroizing<Vec<u8>>> {
-    let stdout = child.stdout.take()?;
-    let (send, receive) = mpsc::channel();
-    std::thread::spawn(move || {
-        // As large as any answer: it never grows, which would leave a copy behind.
-        let mut said = Zeroizing::new(Vec::with_capacity(v1::MAX_BODY + 1));
-        let _ = stdout.take(v1::MAX_BODY as u64).read_to_end(&mut said);
-        let _ = send.send(said);
-    });
-    receive.recv_timeout(within).ok()
 }
 
 #[cfg(test)]

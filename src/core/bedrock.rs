@@ -67,15 +67,20 @@ pub fn newest<'a>(profiles: &'a [InferenceProfile], family: &str, like: &str) ->
 #[must_use]
 pub fn short(id: &str) -> String {
     let name = id.rsplit_once("claude-").map_or(id, |(_, name)| name);
-    let is_day = |part: &str| part.len() == 8 && part.chars().all(|c| c.is_ascii_digit());
+    let is_day = |part: &str| part.parse().is_ok_and(is_day);
     let is_revision = |part: &str| part.starts_with('v') && part.contains(':');
     name.split('-').take_while(|part| !is_day(part) && !is_revision(part)).collect::<Vec<_>>().join("-")
+}
+
+/// `20241022`.
+const fn is_day(number: u32) -> bool {
+    number > 20_000_000
 }
 
 /// `3-5-haiku-20241022-v1:0` and `haiku-4-5-20251001-v1:0`: the numbers, then the day.
 fn version(name: &str) -> (Vec<u32>, u32) {
     let parts = name.split('-').filter_map(|part| part.parse::<u32>().ok());
-    let (days, numbers): (Vec<u32>, Vec<u32>) = parts.partition(|number| *number > 20_000_000);
+    let (days, numbers): (Vec<u32>, Vec<u32>) = parts.partition(|number| is_day(*number));
     (numbers, days.first().copied().unwrap_or_default())
 }
 

@@ -15,6 +15,8 @@ use serde_json::{Map, Value};
 
 use super::failure::{Failure, FailureClass};
 
+pub mod keys;
+
 /// The byte order mark that some editors write.
 const BOM: &str = "\u{feff}";
 /// Deeper keys than `env.NAME` are not ours.
@@ -94,6 +96,10 @@ pub fn apply(original: &[u8], wanted: &[Wanted]) -> Result<Edited, Failure> {
 #[must_use]
 pub fn ignored_from(original: &[u8]) -> Option<usize> {
     let text = original.strip_prefix(BOM.as_bytes()).unwrap_or(original);
+    // An empty one is fine.
+    if text.trim_ascii().is_empty() {
+        return None;
+    }
     serde_json::from_slice::<serde::de::IgnoredAny>(text).err().map(|e| e.line())
 }
 

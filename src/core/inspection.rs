@@ -9,9 +9,9 @@ use super::failure::Failure;
 use super::status::Finding;
 use super::time::Timestamp;
 
-/// The whole document.
+/// The whole document. `S`: what is known of the session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inspection {
+pub struct Inspection<S = SessionSays> {
     /// The AWS config file.
     pub config_file: PathBuf,
     /// The credentials file.
@@ -25,7 +25,7 @@ pub struct Inspection {
     /// Whether the other profile that was asked about names a source of credentials, of whatever kind.
     pub also_sourced: bool,
     /// The profile; `Err`: there is none of that name, and these are like it.
-    pub profile: Result<ProfileSays, Vec<String>>,
+    pub profile: Result<ProfileSays<S>, Vec<String>>,
 }
 
 /// A `credential_process` that leads nowhere.
@@ -39,7 +39,7 @@ pub struct MissingProgram {
 
 /// One profile, before its parts are put together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProfileSays {
+pub struct ProfileSays<S = SessionSays> {
     /// Its section: `[profile dev]`.
     pub section: String,
     /// Its `region`.
@@ -53,7 +53,20 @@ pub struct ProfileSays {
     /// Why it cannot be used, where that is not its session's doing.
     pub problem: Option<Failure>,
     /// Its SSO session, or what is wrong with that; `None`: it names none.
-    pub session: Option<Result<SessionSays, Failure>>,
+    pub session: Option<Result<S, Failure>>,
+}
+
+impl<S> Inspection<S> {
+    /// The same with something else of the session.
+    pub fn map_session<T>(self, of: impl FnOnce(S) -> T) -> Inspection<T> {
+        let Self { config_file, credentials_file, count, findings, missing, also_sourced, profile } = self;
+        let profile = profile.map(|says| {
+            let ProfileSays { section, region, static_keys, sso, process, problem, session } = says;
+            let session = session.map(|session| session.map(of));
+            ProfileSays { section, region, static_keys, sso, process, problem, session }
+        });
+        Inspection { config_file, credentials_file, count, findings, missing, also_sourced, profile }
+    }
 }
 
 /// An SSO session.

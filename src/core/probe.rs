@@ -37,7 +37,7 @@ pub enum NeededBy {
     /// Tools that the agent serves.
     Clients,
     /// Claude Code alone, for its turns.
-    Turns,
+    ClaudeCode,
 }
 
 /// The steps to an answer, in order.

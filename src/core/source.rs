@@ -40,8 +40,8 @@ pub struct SsoSession {
     pub endpoints: Endpoints,
 }
 
-/// Without this scope AWS gives no refresh token.
-const DEFAULT_SCOPE: &str = "sso:account:access";
+/// Without this scope AWS gives no refresh token, and a session ends after 8 hours.
+pub const REFRESH_SCOPE: &str = "sso:account:access";
 
 /// Endpoint overrides of the profile (`endpoint_url`, `[services]`). Full URLs; `None` is AWS's own endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,7 +63,7 @@ impl SsoSession {
     /// What a client is registered for.
     #[must_use]
     pub fn registration_scopes(&self) -> Vec<String> {
-        if self.scopes.is_empty() { vec![DEFAULT_SCOPE.to_owned()] } else { self.scopes.clone() }
+        if self.scopes.is_empty() { vec![REFRESH_SCOPE.to_owned()] } else { self.scopes.clone() }
     }
 
     /// The text whose SHA-1 names the token's cache file: the session's name, or a legacy profile's start URL.

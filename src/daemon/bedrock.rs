@@ -4,20 +4,15 @@
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::once;
-use super::run;
-use super::settings::Configuration;
 use crate::api::process_json;
-use crate::aws::{Aws, profile};
+use crate::aws::Aws;
 use crate::core::bedrock::Look;
 use crate::core::credential::RoleCredentials;
 use crate::core::failure::{Failure, FailureClass};
-use crate::platform::home::Environment;
 use crate::platform::process;
 
 /// A document has some 4 KiB.
@@ -27,23 +22,9 @@ const LONGEST: u64 = 64 * 1024;
 #[must_use]
 pub fn main(config: Option<&Path>, region: &str, models: &[String]) -> ExitCode {
     process::harden();
-    once::tell(once(config, region, models))
-}
-
-fn once(config: Option<&Path>, region: &str, models: &[String]) -> Result<Zeroizing<String>, Failure> {
-    let keys = handed_over()?;
-    let environment = Environment::of_process();
-    run::log_to_stderr(&environment, tracing::Level::WARN);
-    let world = Arc::new(environment.world()?);
-    let configuration = Configuration::load(environment, config)?;
-    let runtime = run::runtime()?;
-    let look = runtime.block_on(async {
-        let bundles = profile::load(&world).await.unwrap_or_default().ca_bundles();
-        configuration.take_bundles(&world, bundles, None);
-        look(&configuration.aws(), region, &keys, models).await
-    });
-    runtime.shutdown_timeout(Duration::ZERO);
-    Ok(Zeroizing::new(serde_json::to_string(&look?).unwrap_or_default()))
+    once::tell(handed_over().and_then(|keys| {
+        once::without_engine(config, async |configuration, _| look(&configuration.aws(), region, &keys, models).await)
+    }))
 }
 
 fn handed_over() -> Result<RoleCredentials, Failure> {

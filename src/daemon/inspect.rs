@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 
 use super::once;
 use super::run;
-use crate::aws::profile::{self, Written};
+use crate::aws::profile;
 use crate::core::failure::Failure;
-use crate::core::inspection::{Inspection, ProfileSays, SessionSays, TokenHeld, TokenSays};
+use crate::core::inspection::{SessionSays, TokenHeld, TokenSays};
 use crate::core::session::TokenFile;
 use crate::core::source::{SsoSession, World};
 use crate::files::Pauses;
@@ -34,23 +34,8 @@ fn read(profile: &str, also: &str) -> Result<Zeroizing<String>, Failure> {
     let runtime = run::runtime()?;
     let inspected = runtime.block_on(profile::inspect(&world, profile, also));
     runtime.shutdown_timeout(Duration::ZERO);
-    let inspected = inspected?;
-    let document = Inspection {
-        config_file: world.config_file.clone(),
-        credentials_file: world.credentials_file.clone(),
-        count: inspected.count,
-        findings: inspected.findings,
-        missing: inspected.missing,
-        also_sourced: inspected.also_sourced,
-        profile: inspected.profile.map(|written| says(&world, written)),
-    };
+    let document = inspected?.map_session(|session| of_session(&world, session));
     Ok(Zeroizing::new(serde_json::to_string(&document).unwrap_or_default()))
-}
-
-fn says(world: &World, written: Written) -> ProfileSays {
-    let Written { section, region, static_keys, sso, process, problem, session } = written;
-    let session = session.map(|session| session.map(|session| of_session(world, session)));
-    ProfileSays { section, region, static_keys, sso, process, problem, session }
 }
 
 fn of_session(world: &World, session: SsoSession) -> SessionSays {

@@ -1,4 +1,4 @@
-//! What is done once, without a daemon and without a socket: `agentd resolve` and `agentd logout`.
+//! What is done once, without a daemon and without a socket: `agentd resolve`, `logout`, `probe` and `bedrock`.
 //!
 //! The same broker, files and locks as the daemon's: whatever else runs, no refresh token is sent twice. The document, or
 //! the failure as JSON, goes to stdout; for people the failure is one line on stderr too.
@@ -6,15 +6,19 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::engine::Engine;
 use super::run;
 use super::settings::Configuration;
 use crate::api::v1;
+use crate::aws::profile;
 use crate::core::failure::Failure;
+use crate::core::source::World;
 use crate::platform::home::Environment;
 use crate::platform::process;
 
@@ -42,6 +46,26 @@ fn print(document: &[u8], code: ExitCode) -> ExitCode {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(document).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
     code
+}
+
+/// Lets `act` use the network as the agent would, with neither broker nor state; its document.
+pub(super) fn without_engine<T: Serialize>(
+    config: Option<&Path>,
+    act: impl AsyncFnOnce(&Configuration, &Arc<World>) -> Result<T, Failure>,
+) -> Result<Zeroizing<String>, Failure> {
+    let environment = Environment::of_process();
+    run::log_to_stderr(&environment, tracing::Level::WARN);
+    let world = Arc::new(environment.world()?);
+    let configuration = Configuration::load(environment, config)?;
+    let runtime = run::runtime()?;
+    let document = runtime.block_on(async {
+        // A file that cannot be read is told by who needs it.
+        let bundles = profile::load(&world).await.unwrap_or_default().ca_bundles();
+        configuration.take_bundles(&world, bundles, None);
+        act(&configuration, &world).await
+    });
+    runtime.shutdown_timeout(Duration::ZERO);
+    Ok(Zeroizing::new(serde_json::to_string(&document?).unwrap_or_default()))
 }
 
 fn done(

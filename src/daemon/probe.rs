@@ -11,10 +11,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use super::once;
-use super::run;
 use super::settings::Configuration;
 use crate::aws::{Aws, profile};
 use crate::core::failure::{Failure, FailureClass};
@@ -24,7 +22,6 @@ use crate::files::limits;
 use crate::net::probe::{Depth, Target};
 use crate::net::tools;
 use crate::platform::clock::Clock;
-use crate::platform::home::Environment;
 use crate::platform::process;
 
 /// A look takes no longer than this, whoever asks.
@@ -53,23 +50,9 @@ pub struct Question {
 #[must_use]
 pub fn main(config: Option<PathBuf>, question: &Question) -> ExitCode {
     process::harden();
-    once::tell(once(config, question))
-}
-
-fn once(config: Option<PathBuf>, question: &Question) -> Result<Zeroizing<String>, Failure> {
-    let environment = Environment::of_process();
-    run::log_to_stderr(&environment, tracing::Level::WARN);
-    let world = Arc::new(environment.world()?);
-    let configuration = Configuration::load(environment, config.as_deref())?;
-    let runtime = run::runtime()?;
-    let probe = runtime.block_on(async {
-        // A file that cannot be read is told by the checks that are about it.
-        let bundles = profile::load(&world).await.unwrap_or_default().ca_bundles();
-        configuration.take_bundles(&world, bundles, None);
-        document(&configuration, &world, question).await
-    });
-    runtime.shutdown_timeout(Duration::ZERO);
-    Ok(Zeroizing::new(serde_json::to_string(&probe?).unwrap_or_default()))
+    once::tell(once::without_engine(config.as_deref(), async |configuration, world| {
+        document(configuration, world, question).await
+    }))
 }
 
 /// The document of a look at a world's session.

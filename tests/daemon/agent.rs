@@ -18,6 +18,16 @@ pub(crate) const AGENTCTL: &str = env!("CARGO_BIN_EXE_agentctl");
 pub(crate) const AGENTD: &str = env!("CARGO_BIN_EXE_agentd");
 pub(crate) const LIMIT: Duration = Duration::from_secs(40);
 
+/// Whether there is what makes a terminal (`script`, util-linux); a test that needs it says that it is not run.
+#[cfg(unix)]
+pub(crate) fn has_script() -> bool {
+    let there = Command::new("script").arg("--version").output().is_ok();
+    if !there {
+        eprintln!("not run: there is no script (util-linux)");
+    }
+    there
+}
+
 /// One user with an agent. Everything that was printed is scanned for secrets at the end.
 pub(crate) struct Agent {
     pub(crate) fake: FakeAws,

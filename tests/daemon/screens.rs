@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::agent::{AGENTCTL, Agent, LIMIT};
+use crate::agent::{AGENTCTL, Agent, LIMIT, has_script};
 use crate::behind::Behind;
 use crate::doctor_settings::claude_of_today;
 use crate::support::clock::eventually;
@@ -157,8 +157,7 @@ fn times(text: &str) -> String {
 
 #[test]
 fn logins_look_like_this() {
-    if std::process::Command::new("script").arg("--version").output().is_err() {
-        eprintln!("not run: there is no script (util-linux)");
+    if !has_script() {
         return;
     }
     let mut agent = Agent::new();
@@ -240,8 +239,7 @@ fn logins_look_like_this() {
 
 #[test]
 fn doctor_looks_like_this() {
-    if std::process::Command::new("script").arg("--version").output().is_err() {
-        eprintln!("not run: there is no script (util-linux)");
+    if !has_script() {
         return;
     }
     let mut behind = Behind::new();
@@ -282,8 +280,7 @@ fn doctor_looks_like_this() {
 
 #[test]
 fn status_looks_like_this() {
-    if std::process::Command::new("script").arg("--version").output().is_err() {
-        eprintln!("not run: there is no script (util-linux)");
+    if !has_script() {
         return;
     }
     let mut agent = Agent::new();

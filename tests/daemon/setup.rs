@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::agent::{ACCOUNT, AGENTCTL, Agent, ROLE};
+use crate::agent::{ACCOUNT, AGENTCTL, Agent, ROLE, has_script};
 use crate::behind::Behind;
 #[cfg(target_os = "linux")]
 use crate::support::fake_aws::{Offered, Person};
@@ -270,8 +270,8 @@ fn given_up_at_each(agent: &Agent, line: &str, answers: &[(&str, &str)]) {
 #[cfg(target_os = "linux")]
 #[test]
 fn at_a_terminal_it_asks_and_who_gives_up_has_changed_nothing() {
-    if std::process::Command::new("script").arg("--version").output().is_err() {
-        return eprintln!("not run: there is no script (util-linux)");
+    if !has_script() {
+        return;
     }
     let agent = Agent::new();
     agent.home.add_sso_profile("ops-sso", "corp", crate::agent::ACCOUNT, crate::agent::ROLE);
@@ -304,8 +304,8 @@ fn at_a_terminal_it_asks_and_who_gives_up_has_changed_nothing() {
 #[cfg(target_os = "linux")]
 #[test]
 fn at_a_terminal_a_model_is_chosen_of_those_that_bedrock_offers() {
-    if std::process::Command::new("script").arg("--version").output().is_err() {
-        return eprintln!("not run: there is no script (util-linux)");
+    if !has_script() {
+        return;
     }
     let agent = Agent::new();
     let offer =
@@ -325,8 +325,8 @@ fn at_a_terminal_a_model_is_chosen_of_those_that_bedrock_offers() {
 #[cfg(target_os = "linux")]
 #[test]
 fn with_yes_nothing_is_asked_at_a_terminal() {
-    if std::process::Command::new("script").arg("--version").output().is_err() {
-        return eprintln!("not run: there is no script (util-linux)");
+    if !has_script() {
+        return;
     }
     let agent = Agent::new();
     let done = typed(&agent, "setup --profile dev-sso --region eu-west-1 --yes", &[]);
@@ -339,8 +339,8 @@ fn with_yes_nothing_is_asked_at_a_terminal() {
 #[cfg(target_os = "linux")]
 #[test]
 fn at_a_terminal_models_are_pinned_or_named_by_their_ids() {
-    if std::process::Command::new("script").arg("--version").output().is_err() {
-        return eprintln!("not run: there is no script (util-linux)");
+    if !has_script() {
+        return;
     }
     let agent = Agent::new();
     let offer = |id: &str| Offered {
@@ -360,7 +360,7 @@ fn at_a_terminal_models_are_pinned_or_named_by_their_ids() {
     let pinned = [
         region,
         (model, "\u{1b}[A\u{1b}[A\r"),
-        ("What are opus, sonnet, haiku to mean?", "\u{1b}[B\r"),
+        ("What is to be meant by 'sonnet', 'haiku'?", "\u{1b}[B\r"),
         ("Write this?", "y"),
     ];
     given_up_at_each(&agent, "setup", &pinned);
@@ -390,8 +390,8 @@ fn at_a_terminal_models_are_pinned_or_named_by_their_ids() {
 #[cfg(target_os = "linux")]
 #[test]
 fn at_a_terminal_who_is_not_signed_in_signs_in() {
-    if std::process::Command::new("script").arg("--version").output().is_err() {
-        return eprintln!("not run: there is no script (util-linux)");
+    if !has_script() {
+        return;
     }
     let agent = Agent::new();
     fs::remove_file(agent.home.token_file("corp")).unwrap();
@@ -411,8 +411,8 @@ fn at_a_terminal_who_is_not_signed_in_signs_in() {
 #[cfg(target_os = "linux")]
 #[test]
 fn from_no_profile_at_all_at_a_terminal() {
-    if std::process::Command::new("script").arg("--version").output().is_err() {
-        return eprintln!("not run: there is no script (util-linux)");
+    if !has_script() {
+        return;
     }
     let agent = Agent::with(|session| {
         *session = session.clone().allow("222233334444", "Auditor").allow("222233334444", "Builder");

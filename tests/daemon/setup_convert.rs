@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::agent::{ACCOUNT, Agent, ROLE};
+use crate::agent::{ACCOUNT, Agent, ROLE, has_script};
 use crate::support::fake_aws::{Operation, Person, SignedIn};
 use crate::support::process::Finished;
 
@@ -176,8 +176,8 @@ fn without_the_flag_it_is_told_and_nothing_is_converted() {
 #[test]
 fn at_a_terminal_it_asks_and_the_default_is_no() {
     use crate::setup::typed;
-    if std::process::Command::new("script").arg("--version").output().is_err() {
-        return eprintln!("not run: there is no script (util-linux)");
+    if !has_script() {
+        return;
     }
     let (agent, _) = legacy();
     let before = config(&agent);

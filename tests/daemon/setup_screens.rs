@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use crate::agent::{AGENTCTL, Agent, LIMIT};
+use crate::agent::{AGENTCTL, Agent, LIMIT, has_script};
 use crate::doctor_settings::claude_of_today;
 use crate::screens::{Transcript, hold};
 use crate::support::clock::eventually;
@@ -115,17 +115,9 @@ fn files(agent: &Agent) -> BTreeMap<PathBuf, Vec<u8>> {
         .collect()
 }
 
-fn there_is_script() -> bool {
-    let there = std::process::Command::new("script").arg("--version").output().is_ok();
-    if !there {
-        eprintln!("not run: there is no script (util-linux)");
-    }
-    there
-}
-
 #[test]
 fn setup_looks_like_this() {
-    if !there_is_script() {
+    if !has_script() {
         return;
     }
     let agent = fresh();
@@ -160,7 +152,7 @@ fn setup_looks_like_this() {
 
 #[test]
 fn whoever_ends_it_at_a_question_finds_everything_as_it_was() {
-    if !there_is_script() {
+    if !has_script() {
         return;
     }
     let agent = fresh();

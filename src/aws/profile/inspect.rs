@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::resolve::{self, Files, SSO, View, present};
 use crate::core::failure::Failure;
-use crate::core::inspection::MissingProgram;
+use crate::core::inspection::{Inspection, MissingProgram, ProfileSays};
 use crate::core::source::{SsoSession, World};
 use crate::core::status::Finding;
 use crate::core::words::{MOST_STEPS, first_word, nearest};
@@ -18,57 +18,31 @@ const MOST_MISSING: usize = 10;
 const SOURCES: [&str; 5] =
     ["credential_process", "role_arn", "aws_access_key_id", "web_identity_token_file", "login_session"];
 
-/// What the files say.
-#[derive(Clone, Debug)]
-pub struct Inspected {
-    /// How many profiles there are.
-    pub count: usize,
-    /// What is odd about the files.
-    pub findings: Vec<Finding>,
-    /// Programs that are not there.
-    pub missing: Vec<MissingProgram>,
-    /// Whether the other profile names a source of credentials.
-    pub also_sourced: bool,
-    /// The profile; `Err`: there is none, and these are like it.
-    pub profile: Result<Written, Vec<String>>,
-}
-
-/// One profile.
-#[derive(Clone, Debug)]
-pub struct Written {
-    /// Its section.
-    pub section: String,
-    /// Its `region`.
-    pub region: Option<String>,
-    /// Static keys in the credentials file.
-    pub static_keys: bool,
-    /// It has `sso_*` keys.
-    pub sso: bool,
-    /// It has a `credential_process`.
-    pub process: bool,
-    /// Why it cannot be used, where that is not its session's doing.
-    pub problem: Option<Failure>,
-    /// Its session, or what is wrong with that.
-    pub session: Option<Result<SsoSession, Failure>>,
-}
-
 /// Looks at `profile`, and whether the profile `also` has a source of credentials.
 ///
 /// # Errors
 /// As [`super::load`].
-pub async fn inspect(world: &Arc<World>, profile: &str, also: &str) -> Result<Inspected, Failure> {
+pub async fn inspect(world: &Arc<World>, profile: &str, also: &str) -> Result<Inspection<SsoSession>, Failure> {
     let (profile, also) = (profile.to_owned(), also.to_owned());
     super::with_files(world, move |world, files, findings| look(world, files, findings, &profile, &also)).await
 }
 
-fn look(world: &Arc<World>, files: &Files, findings: Vec<Finding>, profile: &str, also: &str) -> Inspected {
+fn look(
+    world: &Arc<World>,
+    files: &Files,
+    findings: Vec<Finding>,
+    profile: &str,
+    also: &str,
+) -> Inspection<SsoSession> {
     let parsed: BTreeSet<&str> = files.config.profiles().chain(files.credentials.profiles()).collect();
     let steps = Cell::new(MOST_STEPS);
     let view = |parsed: &str| View::new(world, files, &steps, parsed);
     let find = |name: &str| parsed.get(files.aliases.parsed(name)).map(|parsed| view(parsed));
     let names = || parsed.iter().map(|parsed| files.aliases.name(parsed));
     let near = || nearest(profile, names(), 3).into_iter().map(str::to_owned).collect();
-    Inspected {
+    Inspection {
+        config_file: world.config_file.clone(),
+        credentials_file: world.credentials_file.clone(),
         count: parsed.len(),
         findings,
         missing: parsed.iter().filter_map(|parsed| missing(&view(parsed))).take(MOST_MISSING).collect(),
@@ -77,14 +51,14 @@ fn look(world: &Arc<World>, files: &Files, findings: Vec<Finding>, profile: &str
     }
 }
 
-fn written(view: &View<'_>) -> Written {
+fn written(view: &View<'_>) -> ProfileSays<SsoSession> {
     let sso = view.has_any(&resolve::SSO);
     let session = sso.then(|| view.session());
     let problem = match session {
         Some(Err(_)) => None,
         _ => view.source().err(),
     };
-    Written {
+    ProfileSays {
         section: view.header(),
         region: view.get("region").map(str::to_owned),
         static_keys: present(view.credentials.and_then(|section| section.get("aws_access_key_id"))).is_some(),
@@ -106,7 +80,7 @@ fn missing(view: &View<'_>) -> Option<MissingProgram> {
 mod tests {
     use super::*;
 
-    async fn inspected(config: &str, credentials: &str, profile: &str) -> Inspected {
+    async fn inspected(config: &str, credentials: &str, profile: &str) -> Inspection<SsoSession> {
         let home = tempfile::tempdir().unwrap();
         let file = |name: &str| home.path().join(name);
         let world =

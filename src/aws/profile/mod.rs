@@ -37,7 +37,7 @@ use crate::core::status::Finding;
 
 use text::{Aliases, Text};
 
-pub use inspect::{Inspected, Written, inspect};
+pub use inspect::inspect;
 
 /// Reads and resolves the files of `world`. Needs a tokio runtime: all of it goes to its blocking threads.
 ///

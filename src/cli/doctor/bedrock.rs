@@ -98,7 +98,7 @@ fn host(facts: &Facts) -> Verdict {
         Ok(probe) => probe,
         Err(verdict) => return verdict,
     };
-    let Some(host) = probe.hosts.iter().find(|host| host.needed_by == NeededBy::Turns) else {
+    let Some(host) = probe.hosts.iter().find(|host| host.needed_by == NeededBy::ClaudeCode) else {
         return Verdict::skipped(match facts.claude.gateway() {
             Some(gateway) => format!("Claude Code asks {gateway} in place of Bedrock"),
             None => "Claude Code does not ask Bedrock itself".to_owned(),
@@ -160,7 +160,7 @@ fn invoke(facts: &Facts) -> Verdict {
             }
         };
     };
-    // Whoever is asked too often is asked.
+    // Only a model that may be used is asked too often.
     let severity = if failure.class == FailureClass::Throttled { Severity::Note } else { Severity::Error };
     let others = refused.map(|(id, failure)| format!("{id}: {}", failure.message));
     let told = Failure { message: format!("{id}: {}", failure.message), ..failure.clone() };

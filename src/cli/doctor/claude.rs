@@ -1,7 +1,8 @@
 //! Claude Code's settings: whether they can be read, what of them opens browsers, and which others win over them.
 
-use super::facts::{ClaudeFacts, EXPORT, Override, REFRESH, is_ours};
+use super::facts::{ClaudeFacts, Override};
 use super::{Check, Facts, Severity, Verdict};
+use crate::core::claude_settings::keys::{EXPORT, REFRESH, is_ours};
 use crate::core::failure::{Failure, FailureClass, shell_word};
 
 /// The file.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::claude::{misconfigured, setup};
-use super::facts::{EXPORT, is_ours};
 use super::{Check, Facts, Severity, Verdict};
+use crate::core::claude_settings::keys::{EXPORT, is_ours};
 use crate::core::failure::shell_word;
 use crate::core::words::span;
 

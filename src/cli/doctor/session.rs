@@ -3,6 +3,7 @@
 use super::{Check, Facts, Severity, Verdict};
 use crate::core::failure::shell_word;
 use crate::core::inspection::SessionSays;
+use crate::core::source::REFRESH_SCOPE as SCOPE;
 
 /// The session.
 pub(super) const SESSION: Check =
@@ -10,9 +11,6 @@ pub(super) const SESSION: Check =
 
 /// What its logins ask for.
 pub(super) const SCOPES: Check = Check { name: "scopes", family: "config", depends_on: &["sso-session"], run: scopes };
-
-/// Without it there is no refresh token.
-const SCOPE: &str = "sso:account:access";
 
 fn session(facts: &Facts) -> Verdict {
     match facts.says().and_then(|says| says.session.as_ref()) {

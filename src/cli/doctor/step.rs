@@ -17,7 +17,7 @@ pub(super) fn verdict(facts: &Facts, step: Step, fine: impl FnOnce(&Probe) -> Ve
         Err(verdict) => return verdict,
     };
     // Bedrock has a check of its own.
-    let hosts = probe.hosts.iter().filter(|host| host.needed_by != NeededBy::Turns);
+    let hosts = probe.hosts.iter().filter(|host| host.needed_by != NeededBy::ClaudeCode);
     let failed: Vec<_> = hosts.filter(|h| h.failed.as_ref().is_some_and(|f| f.step == step)).collect();
     let worst = failed.iter().find(|h| h.needed_by == NeededBy::Agent).or(failed.first());
     match worst.and_then(|host| Some((host, host.failed.as_ref()?))) {

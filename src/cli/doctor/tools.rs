@@ -1,8 +1,8 @@
 //! The tools of others: which Claude Code is here and what is known of it, and whether an AWS CLI is missed.
 
 use super::claude::setup;
-use super::facts::{EXPORT, REFRESH};
 use super::{Check, Facts, Severity, Verdict};
+use crate::core::claude_settings::keys::{EXPORT, REFRESH};
 use crate::core::words::first_word;
 
 /// Claude Code's version.

@@ -12,6 +12,7 @@ use crate::cli::outcome::Problem;
 use crate::cli::output::Output;
 use crate::core::aws_config_edit::{self, Refused, Section, SectionName, What};
 use crate::core::failure::FailureClass;
+use crate::core::source::REFRESH_SCOPE;
 
 /// What these edits are remembered as.
 pub(super) const KIND: &str = "aws";
@@ -20,8 +21,6 @@ const SUFFIX: &str = "-agent";
 
 /// What logins to a session ask for.
 pub(super) const SCOPES: &str = "sso_registration_scopes";
-/// Without this scope there is no refresh token, and the session ends after 8 hours.
-pub(super) const SCOPE: &str = "sso:account:access";
 
 /// Adds the profile for other tools to the plan.
 ///
@@ -95,7 +94,7 @@ pub(super) fn section(new: &NewSession) -> Section {
     let keys = vec![
         ("sso_start_url".to_owned(), new.start_url.clone()),
         ("sso_region".to_owned(), new.region.clone()),
-        (SCOPES.to_owned(), SCOPE.to_owned()),
+        (SCOPES.to_owned(), REFRESH_SCOPE.to_owned()),
     ];
     Section { name: SectionName::SsoSession(new.name.clone()), keys }
 }

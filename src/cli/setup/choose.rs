@@ -131,18 +131,18 @@ pub(super) fn models(
     if id.is_empty() {
         return Ok(Vec::new());
     }
-    let newest =
-        |(family, name): &(&str, &'static str)| Some((*name, bedrock::newest(&claude, family, &id)?.to_owned()));
+    let newest = |(family, name): &(&'static str, &'static str)| {
+        Some((*family, *name, bedrock::newest(&claude, family, &id)?.to_owned()))
+    };
     let pins: Vec<_> = families.iter().filter_map(newest).collect();
     let mut chosen = vec![(main, id.clone())];
     if !pins.is_empty() {
-        let names: Vec<_> = pins.iter().map(|(_, id)| clean(&bedrock::short(id))).collect();
-        let newest = format!("the newest here: {}", names.join(", "));
-        let options = ["what Claude Code takes for them".to_owned(), newest];
-        let families: Vec<_> = families.iter().map(|(family, _)| *family).collect();
-        let question = format!("What are {} to mean?", families.join(", "));
+        let ids: Vec<_> = pins.iter().map(|(.., id)| clean(&bedrock::short(id))).collect();
+        let options = ["what Claude Code takes".to_owned(), format!("the newest here: {}", ids.join(", "))];
+        let families: Vec<_> = pins.iter().map(|(family, ..)| format!("'{family}'")).collect();
+        let question = format!("What is to be meant by {}?", families.join(", "));
         if asker.choose(&question, &options, 0)? == 1 {
-            chosen.extend(pins);
+            chosen.extend(pins.into_iter().map(|(_, name, id)| (name, id)));
         }
     }
     Ok(chosen)

@@ -15,6 +15,9 @@ use crate::cli::one_shot;
 use crate::cli::outcome::Problem;
 use crate::cli::output::Output;
 use crate::cli::render::clean;
+use crate::core::claude_settings::keys::{
+    EXPORT, FAMILIES, MODEL, REFRESH, SMALL_MODEL, USE_BEDROCK, USE_MANTLE, is_ours,
+};
 use crate::core::claude_settings::{self, Change, Wanted};
 use crate::core::failure::{Failure, FailureClass, shell_word};
 use crate::core::probe::{Probe, Tool};
@@ -23,19 +26,6 @@ use crate::core::probe::{Probe, Tool};
 const WAIT: &str = "600";
 /// What the status line of before stands behind.
 const BELOW: &str = " --below ";
-/// The main model.
-const MODEL: &str = "ANTHROPIC_MODEL";
-/// What a family's name means.
-const PINS: [(&str, &str); 3] = [
-    ("opus", "ANTHROPIC_DEFAULT_OPUS_MODEL"),
-    ("sonnet", "ANTHROPIC_DEFAULT_SONNET_MODEL"),
-    ("haiku", "ANTHROPIC_DEFAULT_HAIKU_MODEL"),
-];
-/// Bare ids are asked of Bedrock's Messages API, others of InvokeModel.
-const MANTLE: &str = "CLAUDE_CODE_USE_MANTLE";
-/// What Claude Code and we say of a login that runs at each start.
-pub(super) const LOGIN: &str = "awsAuthRefresh";
-
 /// What was planned for Claude Code.
 pub(super) struct Planned {
     /// The settings.
@@ -62,7 +52,7 @@ pub(super) enum Running {
 /// Keys that sessions which run take up by themselves. Measured with 2.1.328 (tests/interop/setup_claude.rs): the hook, region
 /// and provider, at the next turn; a model is that with which a session began.
 const TAKEN_UP: [&[&str]; 5] =
-    [&["awsCredentialExport"], &[LOGIN], &["statusLine"], &["statusLine", "command"], &["env", "AWS_REGION"]];
+    [&[EXPORT], &[REFRESH], &["statusLine"], &["statusLine", "command"], &["env", "AWS_REGION"]];
 
 impl Running {
     fn after(changes: &[Change]) -> Self {
@@ -93,17 +83,18 @@ pub(super) fn plan(
     let agentctl = program(ctx)?;
     let hook = hook(&agentctl, &profile.name);
     let mut wanted = vec![
-        Wanted::set(&["awsCredentialExport"], hook.as_str()),
-        Wanted::set(&["env", "CLAUDE_CODE_USE_BEDROCK"], "1"),
+        Wanted::set(&[EXPORT], hook.as_str()),
+        Wanted::set(&["env", USE_BEDROCK], "1"),
         Wanted::set(&["env", "AWS_REGION"], region.as_str()),
     ];
     if !args.dry_run {
         proof::sign_in(ctx, out, &profile.name)?;
     }
     wanted.extend(models(ctx, out, args, &settings, &profile.name, &region)?);
-    wanted.extend(certificates(ctx, out, &profile.name));
+    let probe = look(ctx, out, &profile.name);
+    wanted.extend(probe.as_ref().and_then(|probe| certificates(out, probe)));
     wanted.extend(status_line(ctx, args, &settings, &agentctl, &profile.name)?);
-    let refresh = refresh::plan(ctx, out, args, profile, &agentctl);
+    let refresh = refresh::plan(ctx, out, args, profile, (&agentctl, probe.as_ref()));
     let wants_aws = !refresh.is_empty();
     wanted.extend(if wants_aws { refresh } else { login(out, &settings).into_iter().collect() });
     let edited = claude_settings::apply(before.as_deref().unwrap_or_default(), &wanted);
@@ -123,12 +114,8 @@ pub(super) fn of_file(path: &Path, failure: &Failure) -> Problem {
 }
 
 fn settings_file(ctx: &Context<'_>, scope: Scope) -> Result<PathBuf, Problem> {
-    let user = || {
-        let named = ctx.vars.get("CLAUDE_CONFIG_DIR").map(PathBuf::from);
-        named.map_or_else(|| Ok::<_, Failure>(ctx.vars.home()?.join(".claude")), Ok)
-    };
     Ok(match scope {
-        Scope::User => user()?.join("settings.json"),
+        Scope::User => doctor::facts::user_settings(ctx.vars)?,
         Scope::Project => PathBuf::from(".claude/settings.json"),
         Scope::Local => PathBuf::from(".claude/settings.local.json"),
     })
@@ -152,20 +139,20 @@ fn models(
     let mut models: Vec<(&str, String)> = Vec::new();
     let flags = [
         (MODEL, &args.model),
-        ("ANTHROPIC_SMALL_FAST_MODEL", &args.small_model),
-        (PINS[0].1, &args.opus_model),
-        (PINS[1].1, &args.sonnet_model),
-        (PINS[2].1, &args.haiku_model),
+        (SMALL_MODEL, &args.small_model),
+        (FAMILIES[0].1, &args.opus_model),
+        (FAMILIES[1].1, &args.sonnet_model),
+        (FAMILIES[2].1, &args.haiku_model),
     ];
     models.extend(flags.into_iter().filter_map(|(name, model)| Some((name, model.clone()?))));
     let named = |name: &str| text(settings, &["env", name]).is_some() || models.iter().any(|(known, _)| *known == name);
     if !named(MODEL) {
-        let pins: Vec<_> = PINS.into_iter().filter(|(_, name)| !named(name)).collect();
+        let pins: Vec<_> = FAMILIES.into_iter().filter(|(_, name)| !named(name)).collect();
         models.extend(choose::models(ctx, out, profile, region, (MODEL, &pins))?);
     }
     let mantle = mantle(ctx, out, args, settings, &models)?;
     let models = models.into_iter().map(|(name, model)| Wanted::set(&["env", name], model));
-    Ok(models.chain(mantle.then(|| Wanted::set(&["env", MANTLE], "1"))).collect())
+    Ok(models.chain(mantle.then(|| Wanted::set(&["env", USE_MANTLE], "1"))).collect())
 }
 
 /// Whether bare ids are to be asked of Bedrock's Messages API, which alone takes them.
@@ -177,7 +164,7 @@ fn mantle(
     models: &[(&str, String)],
 ) -> Result<bool, Problem> {
     let bare = models.iter().find(|(_, model)| model.starts_with("anthropic.")).map(|(_, model)| clean(model));
-    if let (Some(id), false, None) = (bare, args.mantle, text(settings, &["env", MANTLE])) {
+    if let (Some(id), false, None) = (bare, args.mantle, text(settings, &["env", USE_MANTLE])) {
         if let Some(asker) = ctx.asker {
             let question =
                 format!("'{id}' is a bare id, which only Bedrock's Messages API (Mantle) takes. Use that for it?");
@@ -190,7 +177,7 @@ fn mantle(
 }
 
 /// The way to AWS, and what Claude Code would say to it.
-pub(super) fn look(ctx: &Context<'_>, out: &mut Output<'_>, profile: &str) -> Option<Probe> {
+fn look(ctx: &Context<'_>, out: &mut Output<'_>, profile: &str) -> Option<Probe> {
     let looked = one_shot::probe(ctx, out, profile, one_shot::Asked::default(), std::time::Duration::from_secs(5));
     call::read(&looked.ok()?).ok()
 }
@@ -201,9 +188,8 @@ pub(super) fn trust_of_claude(probe: &Probe) -> Option<&Tool> {
 }
 
 /// Behind a proxy whose CA Claude Code does not trust, a file of this machine that cures that.
-fn certificates(ctx: &Context<'_>, out: &mut Output<'_>, profile: &str) -> Option<Wanted> {
-    let probe = look(ctx, out, profile)?;
-    let claude = trust_of_claude(&probe).filter(|tool| !tool.refuses.is_empty())?;
+fn certificates(out: &mut Output<'_>, probe: &Probe) -> Option<Wanted> {
+    let claude = trust_of_claude(probe).filter(|tool| !tool.refuses.is_empty())?;
     match &claude.cure {
         Some(file) => Some(Wanted::set(&["env", "NODE_EXTRA_CA_CERTS"], file.as_str())),
         None => {
@@ -223,7 +209,7 @@ fn status_line(
     let ours = format!("{} statusline --profile {}", shell_word(&agentctl.to_string_lossy()), shell_word(profile));
     let there = text(settings, &["statusLine", "command"]);
     let (own, theirs) = match there {
-        Some(command) if command.contains("agentctl") => (Some(command), None),
+        Some(command) if is_ours(command) => (Some(command), None),
         other => (None, other),
     };
     let choice = match (args.status_line, theirs, ctx.asker) {
@@ -258,12 +244,12 @@ fn status_line(
 
 /// A login command of another tool would run at each start at which Claude Code's own check fails: one tab each.
 fn login(out: &mut Output<'_>, settings: &Map<String, Value>) -> Option<Wanted> {
-    let command = text(settings, &[LOGIN]).filter(|command| !command.contains("agentctl"))?;
+    let command = text(settings, &[REFRESH]).filter(|command| !is_ours(command))?;
     out.tell(&format!(
-        "{LOGIN} ('{command}') is taken out: it would open a browser at each start at which Claude Code's own check of STS \
+        "{REFRESH} ('{command}') is taken out: it would open a browser at each start at which Claude Code's own check of STS \
          fails, and awsCredentialExport does without it"
     ));
-    Some(Wanted::remove(&[LOGIN]))
+    Some(Wanted::remove(&[REFRESH]))
 }
 
 fn text<'a>(settings: &'a Map<String, Value>, key: &[&str]) -> Option<&'a str> {

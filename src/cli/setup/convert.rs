@@ -10,7 +10,7 @@
 //! From then on the token file is named after the session, not after the start URL: a new session needs a login. At a terminal
 //! that is made, where Claude Code's step needs one, in a world that has the file as it will be ([`Aside`]): once is enough.
 
-use super::aws::{self, NewSession, SCOPE, SCOPES};
+use super::aws::{self, NewSession, SCOPES};
 use super::plan::Plan;
 use super::sso::{Aside, SESSION};
 use crate::api::v1::{KnownProfile, LegacySession};
@@ -20,6 +20,7 @@ use crate::cli::outcome::Problem;
 use crate::cli::output::Output;
 use crate::core::aws_config_edit::{self, Section, SectionName};
 use crate::core::failure::{FailureClass, shell_word};
+use crate::core::source::REFRESH_SCOPE as SCOPE;
 
 /// Adds the session and its name to the plan, where the profile is a legacy one and somebody wants it; at a terminal there is
 /// a world then that has both already.

@@ -14,6 +14,7 @@ use crate::cli::login;
 use crate::cli::one_shot;
 use crate::cli::outcome::Problem;
 use crate::cli::output::Output;
+use crate::core::claude_settings::keys::EXPORT;
 use crate::core::failure::{Failure, FailureClass};
 
 /// As long as the hook itself waits for the agent.
@@ -72,7 +73,7 @@ pub(super) fn run(
     let Some(Planned { path, hook, running, .. }) = claude else { return Ok(()) };
     let printed = ctx.launcher.hook(hook, HOOK).and_then(|printed| judge(&printed, ctx.clock.wall()));
     printed.map_err(|why| {
-        let message = format!("awsCredentialExport, run as Claude Code does, {why}");
+        let message = format!("{EXPORT}, run as Claude Code does, {why}");
         Problem::failed(FailureClass::Misconfigured, message, "see: agentctl doctor claude")
     })?;
     let facts = ClaudeFacts::of(ctx, path.clone());

@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::claude::{LOGIN, look, trust_of_claude};
+use super::claude::trust_of_claude;
 use super::{aws, proof};
 use crate::api::v1::KnownProfile;
 use crate::cli::args::Setup;
@@ -17,7 +17,9 @@ use crate::cli::doctor::facts::judge;
 use crate::cli::outcome::Problem;
 use crate::cli::output::Output;
 use crate::core::claude_settings::Wanted;
+use crate::core::claude_settings::keys::REFRESH;
 use crate::core::failure::shell_word;
+use crate::core::probe::{NeededBy, Probe};
 
 /// How long the command may take that Claude Code gives 60 s.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -28,36 +30,43 @@ pub(super) fn plan(
     out: &mut Output<'_>,
     args: &Setup,
     profile: &KnownProfile,
-    agentctl: &Path,
+    (agentctl, probe): (&Path, Option<&Probe>),
 ) -> Vec<Wanted> {
     if !args.auth_refresh {
         return Vec::new();
     }
     let (agentctl, name) = (shell_word(&agentctl.to_string_lossy()), shell_word(&profile.name));
-    match prove(ctx, out, &profile.name, &format!("{agentctl} credential-process --profile {name}")) {
+    let command = format!("{agentctl} credential-process --profile {name}");
+    match prove(ctx, out, &profile.name, &command, probe) {
         Ok(()) => vec![
-            Wanted::set(&[LOGIN], format!("{agentctl} login --profile {name}")),
+            Wanted::set(&[REFRESH], format!("{agentctl} login --profile {name}")),
             Wanted::set(&["env", "AWS_PROFILE"], aws::name_of(&profile.name)),
         ],
         Err(why) => {
-            out.tell(&format!("{LOGIN} is left out, since Claude Code would run it at each start: {why}"));
+            out.tell(&format!("{REFRESH} is left out, since Claude Code would run it at each start: {why}"));
             Vec::new()
         }
     }
 }
 
 /// That Claude Code's check will pass.
-fn prove(ctx: &Context<'_>, out: &mut Output<'_>, profile: &str, command: &str) -> Result<(), String> {
+fn prove(
+    ctx: &Context<'_>,
+    out: &mut Output<'_>,
+    profile: &str,
+    command: &str,
+    probe: Option<&Probe>,
+) -> Result<(), String> {
     let line = |problem: Problem| problem.line().unwrap_or_default();
     proof::credentials(ctx, out, profile).map_err(line)?;
     let printed = ctx.launcher.hook(command, LIMIT)?;
     judge(&printed, ctx.clock.wall())?;
-    let probe = look(ctx, out, profile).ok_or("the way to AWS cannot be looked at")?;
-    let sts = probe.hosts.iter().find(|host| host.service == "STS").ok_or("STS was not looked at")?;
+    let probe = probe.ok_or("the way to AWS cannot be looked at")?;
+    let sts = probe.hosts.iter().find(|host| host.needed_by == NeededBy::Clients).ok_or("STS was not looked at")?;
     if let Some(failed) = &sts.failed {
         return Err(failed.failure.message.clone());
     }
-    match trust_of_claude(&probe) {
+    match trust_of_claude(probe) {
         Some(claude) if claude.refuses.contains(&sts.host) && claude.cure.is_none() => {
             Err(format!("it does not trust what {} presents here", sts.host))
         }

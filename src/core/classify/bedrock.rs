@@ -15,18 +15,8 @@ const MODELS: &str = "name one of: agentctl models";
 /// What Bedrock says of a model that it does not run for this account, in lower case, and what that comes to. The words are
 /// AWS's own as users report them and as Claude Code 2.1.328 looks for them.
 const REFUSALS: [(&str, FailureClass, &str, &str); 11] = [
-    (
-        "use case details have not been submitted",
-        FailureClass::AccessDenied,
-        "the account has not filled in Anthropic's use-case form",
-        "fill it in once for the account (Bedrock console, model catalog, an Anthropic model), then wait 15 minutes",
-    ),
-    (
-        "use-case form",
-        FailureClass::AccessDenied,
-        "the account has not filled in Anthropic's use-case form",
-        "fill it in once for the account (Bedrock console, model catalog, an Anthropic model), then wait 15 minutes",
-    ),
+    ("use case details have not been submitted", FailureClass::AccessDenied, NO_FORM, FORM),
+    ("use-case form", FailureClass::AccessDenied, NO_FORM, FORM),
     (
         "on-demand throughput",
         FailureClass::Misconfigured,
@@ -34,26 +24,16 @@ const REFUSALS: [(&str, FailureClass, &str, &str); 11] = [
         MODELS,
     ),
     ("model identifier is invalid", FailureClass::Misconfigured, "there is no such model in this region", MODELS),
-    (
-        "access to the model with the specified",
-        FailureClass::AccessDenied,
-        "the account has no access to this model",
-        ACCESS,
-    ),
-    (
-        "is not available for this account",
-        FailureClass::AccessDenied,
-        "the account has no access to this model",
-        ACCESS,
-    ),
+    ("access to the model with the specified", FailureClass::AccessDenied, NO_ACCESS, ACCESS),
+    ("is not available for this account", FailureClass::AccessDenied, NO_ACCESS, ACCESS),
     (
         "marketplace subscription for this model",
         FailureClass::AccessDenied,
         "the account's Marketplace subscription to this model cannot be completed",
         "have somebody who is allowed aws-marketplace:Subscribe and ViewSubscriptions use it once",
     ),
-    ("marked by provider as legacy", FailureClass::Misconfigured, "this model is no longer offered", MODELS),
-    ("end of its life", FailureClass::Misconfigured, "this model is no longer offered", MODELS),
+    ("marked by provider as legacy", FailureClass::Misconfigured, RETIRED, MODELS),
+    ("end of its life", FailureClass::Misconfigured, RETIRED, MODELS),
     (
         "data retention mode",
         FailureClass::AccessDenied,
@@ -62,6 +42,11 @@ const REFUSALS: [(&str, FailureClass, &str, &str); 11] = [
     ),
     ("is not authorized to perform: bedrock:", FailureClass::AccessDenied, "AWS denies the use of this model", POLICY),
 ];
+const NO_FORM: &str = "the account has not filled in Anthropic's use-case form";
+const FORM: &str =
+    "fill it in once for the account (Bedrock console, model catalog, an Anthropic model), then wait 15 minutes";
+const RETIRED: &str = "this model is no longer offered";
+const NO_ACCESS: &str = "the account has no access to this model";
 const ACCESS: &str = "have it opened (Bedrock console, model catalog), or name another of: agentctl models";
 
 /// The failure of a call of Bedrock, if the code, the words or the status say which.
@@ -102,7 +87,10 @@ fn refused(operation: Operation, answer: &Answer, host: &str) -> Option<Failure>
         ("UnknownOperationException" | "ResourceNotFoundException", _) | (_, 404) => {
             (C::Misconfigured, format!("{host} does not know {name}{said}"), ELSEWHERE)
         }
-        ("ValidationException", _) => (C::Misconfigured, format!("{host} refuses {name}{said}"), ELSEWHERE),
+        ("ValidationException", _) => {
+            let fix = if operation == Operation::InvokeModel { MODELS } else { ELSEWHERE };
+            (C::Misconfigured, format!("{host} refuses {name}{said}"), fix)
+        }
         // A signature that does not fit is no word on what is allowed.
         ("InvalidSignatureException" | "SignatureDoesNotMatch" | "RequestExpired", _) => return None,
         ("AccessDeniedException", _) | (_, 403) => (C::AccessDenied, format!("AWS denies {name}{said}"), POLICY),

@@ -214,3 +214,13 @@ proptest! {
         }
     }
 }
+
+/// As the real one was seen to (tests/interop/setup_claude.rs); an empty file holds nothing that could be ignored.
+#[test]
+fn what_claude_code_ignores_is_told_by_the_line() {
+    for fine in ["", " \n", "{}", "\u{feff}{\r\n}", "{\"a\": 1, \"a\": 2}"] {
+        assert_eq!(ignored_from(fine.as_bytes()), None, "{fine}");
+    }
+    assert_eq!(ignored_from(b"{\n  // mine\n}"), Some(2));
+    assert_eq!(ignored_from(b"{\n  \"a\": 1,\n}"), Some(3));
+}

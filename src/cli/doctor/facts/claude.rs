@@ -5,49 +5,22 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::cli::context::Context;
+use crate::cli::environment::Environment;
 use crate::core::claude_settings;
+use crate::core::claude_settings::keys::{self, EXPORT, GATEWAY, REFRESH, USE_BEDROCK, USE_MANTLE, is_ours};
+use crate::core::failure::Failure;
 use crate::core::words;
 use crate::files::setup;
 
-/// Runs for credentials.
-pub const EXPORT: &str = "awsCredentialExport";
-/// Runs when Claude Code's own check of STS fails.
-pub const REFRESH: &str = "awsAuthRefresh";
 /// The settings of a folder, relative to it.
 const PROJECT: [&str; 2] = [".claude/settings.json", ".claude/settings.local.json"];
-/// Either makes Claude Code ask Bedrock: by InvokeModel, or by Bedrock's Messages API ("Mantle").
-const SWITCHES: [&str; 2] = ["CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_MANTLE"];
-/// Asked in place of Bedrock.
-const GATEWAY: &str = "ANTHROPIC_BEDROCK_BASE_URL";
-/// Where models are named.
-const MODELS: [&str; 6] = [
-    "ANTHROPIC_MODEL",
-    "ANTHROPIC_SMALL_FAST_MODEL",
-    "ANTHROPIC_DEFAULT_OPUS_MODEL",
-    "ANTHROPIC_DEFAULT_SONNET_MODEL",
-    "ANTHROPIC_DEFAULT_HAIKU_MODEL",
-    "ANTHROPIC_DEFAULT_FABLE_MODEL",
-];
 /// More are not tried.
 const MOST_MODELS: usize = 6;
 /// The settings of whoever runs the machine, which win over all others.
 const MANAGED: [&str; 2] =
     ["/etc/claude-code/managed-settings.json", "/Library/Application Support/ClaudeCode/managed-settings.json"];
-/// Variables that settings and shells may set.
-const VARIABLES: [&str; 12] = [
-    GATEWAY,
-    "AWS_PROFILE",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "CLAUDE_CODE_USE_BEDROCK",
-    "CLAUDE_CODE_USE_MANTLE",
-    "ANTHROPIC_MODEL",
-    "ANTHROPIC_SMALL_FAST_MODEL",
-    "ANTHROPIC_DEFAULT_OPUS_MODEL",
-    "ANTHROPIC_DEFAULT_SONNET_MODEL",
-    "ANTHROPIC_DEFAULT_HAIKU_MODEL",
-    "ANTHROPIC_DEFAULT_FABLE_MODEL",
-];
+/// Variables that settings and shells may set, beside those that name models.
+const VARIABLES: [&str; 6] = [USE_BEDROCK, USE_MANTLE, GATEWAY, "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION"];
 
 /// What Claude Code's settings say.
 #[derive(Clone, Debug)]
@@ -92,19 +65,20 @@ pub struct Override {
 impl ClaudeFacts {
     /// Reads the user's settings.
     pub(super) fn read(ctx: &Context<'_>) -> Self {
-        let folder = ctx.vars.get("CLAUDE_CONFIG_DIR").map(PathBuf::from);
-        let folder = folder.or_else(|| Some(ctx.vars.home().ok()?.join(".claude"))).unwrap_or_else(|| ".claude".into());
-        Self::of(ctx, folder.join("settings.json"))
+        Self::of(ctx, user_settings(ctx.vars).unwrap_or_else(|_| PROJECT[0].into()))
     }
 
     /// Reads settings.
     pub fn of(ctx: &Context<'_>, path: PathBuf) -> Self {
-        let settings = settings(&path);
+        let (settings, ignored_from) = match settings(&path) {
+            Ok(Some(File { settings, ignored_from })) => (Ok(Some(settings)), ignored_from),
+            Ok(None) => (Ok(None), None),
+            Err(why) => (Err(why), None),
+        };
         let others = PROJECT.iter().chain(&MANAGED).map(PathBuf::from);
         let overriding = others.filter(|other| !same(other, &path)).flat_map(overrides).collect();
-        let shell = VARIABLES.into_iter().filter_map(|name| Some((name, ctx.vars.get(name)?.to_owned()))).collect();
-        let text = setup::read(&path).ok().flatten();
-        let ignored_from = text.and_then(|text| claude_settings::ignored_from(&text));
+        let variables = VARIABLES.into_iter().chain(keys::models());
+        let shell = variables.filter_map(|name| Some((name, ctx.vars.get(name)?.to_owned()))).collect();
         let mut facts = Self { path, settings, ignored_from, hook: None, ran: None, overriding, shell };
         facts.hook = facts.command(EXPORT).and_then(program);
         facts
@@ -145,13 +119,13 @@ impl ClaudeFacts {
     /// Whether one of its switches for Bedrock is on.
     #[must_use]
     pub fn uses_bedrock(&self) -> bool {
-        SWITCHES.iter().any(|name| self.is_on(name))
+        self.is_on(USE_BEDROCK) || self.is_on(USE_MANTLE)
     }
 
-    /// Whether bare model ids are meant for Bedrock's Messages API (measured with 2.1.328: with both switches on, only those).
+    /// Whether bare model ids are meant for Bedrock's Messages API (see [`USE_MANTLE`]).
     #[must_use]
     pub fn uses_mantle(&self) -> bool {
-        self.is_on(SWITCHES[1])
+        self.is_on(USE_MANTLE)
     }
 
     fn is_on(&self, name: &str) -> bool {
@@ -167,13 +141,13 @@ impl ClaudeFacts {
     /// The region in which Claude Code calls InvokeModel of Bedrock itself.
     #[must_use]
     pub fn bedrock_region(&self) -> Option<&str> {
-        self.region().filter(|_| self.is_on(SWITCHES[0]) && self.gateway().is_none())
+        self.region().filter(|_| self.is_on(USE_BEDROCK) && self.gateway().is_none())
     }
 
     /// The models that are named, with the setting that names each.
     pub fn models(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let chosen = self.command("model").map(|model| ("model", model));
-        chosen.into_iter().chain(MODELS.into_iter().filter_map(|name| Some((name, self.variable(name)?))))
+        chosen.into_iter().chain(keys::models().filter_map(|name| Some((name, self.variable(name)?))))
     }
 
     /// Those of them that InvokeModel is asked for, each once and as AWS is told them: `[1m]` is Claude Code's own.
@@ -217,18 +191,12 @@ pub fn invoked_as(model: &str) -> &str {
     model.strip_suffix("[1m]").unwrap_or(model)
 }
 
-/// Whether a command is the agent's.
-#[must_use]
-pub fn is_ours(command: &str) -> bool {
-    command.contains("agentctl")
-}
-
 fn same(one: &Path, other: &Path) -> bool {
     std::fs::canonicalize(one).is_ok_and(|one| std::fs::canonicalize(other).is_ok_and(|other| one == other))
 }
 
 fn overrides(path: PathBuf) -> Vec<Override> {
-    let Ok(Some(settings)) = settings(&path) else { return Vec::new() };
+    let Ok(Some(File { settings, .. })) = settings(&path) else { return Vec::new() };
     let foreign = |key: &&str| settings.get(*key).and_then(Value::as_str).is_some_and(|command| !is_ours(command));
     [EXPORT, REFRESH].into_iter().filter(foreign).map(|key| Override { path: path.clone(), key }).collect()
 }
@@ -253,9 +221,28 @@ fn is_executable(_: &std::fs::Metadata) -> bool {
     true
 }
 
-fn settings(path: &Path) -> Result<Option<Map<String, Value>>, String> {
-    match setup::read(path)? {
-        None => Ok(None),
-        Some(bytes) => claude_settings::read(&bytes).map(Some).map_err(|failure| failure.message),
-    }
+/// The user's settings of Claude Code.
+///
+/// # Errors
+/// There is no home folder.
+pub fn user_settings(vars: &Environment) -> Result<PathBuf, Failure> {
+    let folder = match vars.get("CLAUDE_CONFIG_DIR") {
+        Some(named) => named.into(),
+        None => vars.home()?.join(".claude"),
+    };
+    Ok(folder.join("settings.json"))
+}
+
+/// A file of settings.
+struct File {
+    settings: Map<String, Value>,
+    /// The line for which Claude Code ignores them.
+    ignored_from: Option<usize>,
+}
+
+/// What a file says; `None`: there is none.
+fn settings(path: &Path) -> Result<Option<File>, String> {
+    let Some(bytes) = setup::read(path)? else { return Ok(None) };
+    let settings = claude_settings::read(&bytes).map_err(|failure| failure.message)?;
+    Ok(Some(File { settings, ignored_from: claude_settings::ignored_from(&bytes) }))
 }

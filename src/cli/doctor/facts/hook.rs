@@ -1,14 +1,13 @@
 //! The hook of Claude Code's settings, run once as Claude Code does: by a shell, without a terminal, and with nothing of
 //! this shell's environment that it may not count on.
 
-use std::io::Read;
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::process::Stdio;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::cli::autostart;
+use crate::cli::child;
 use crate::cli::document;
 use crate::cli::environment::Environment;
 use crate::core::time::Timestamp;
@@ -16,16 +15,14 @@ use crate::core::time::Timestamp;
 /// What every system has.
 const PATH: &str = "/usr/bin:/bin";
 /// A document has some 2 KiB.
-const LONGEST: u64 = 64 * 1024;
+const LONGEST: usize = 64 * 1024;
 
 /// Runs the command and returns what it printed. No agent is started: doctor only looks.
 ///
 /// # Errors
 /// In words, with nothing of what it printed on stdout.
 pub fn run(vars: &Environment, command: &str, within: Duration) -> Result<Zeroizing<Vec<u8>>, String> {
-    let (shell, option) = if cfg!(windows) { ("cmd", "/C") } else { ("/bin/sh", "-c") };
-    let mut child = Command::new(shell)
-        .args([option, command])
+    let mut child = child::shell(command)
         .env_clear()
         .envs(autostart::inherited(vars))
         .env("PATH", PATH)
@@ -34,9 +31,11 @@ pub fn run(vars: &Environment, command: &str, within: Duration) -> Result<Zeroiz
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|e| format!("{shell} cannot be started: {e}"))?;
-    let said = all(child.stdout.take());
-    let complained = all(child.stderr.take());
+        .map_err(|e| format!("cannot be started: {e}"))?;
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err("cannot be read".to_owned());
+    };
+    let (said, complained) = (child::collect(stdout, LONGEST), child::collect(stderr, LONGEST));
     let said = said.recv_timeout(within);
     if said.is_err() {
         let _ = child.kill();
@@ -64,19 +63,6 @@ fn complaint(complained: &str, code: Option<i32>) -> String {
         Some(code) => format!("fails with exit code {code}"),
         None => "was ended by a signal".to_owned(),
     }
-}
-
-fn all(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Zeroizing<Vec<u8>>> {
-    let (send, receive) = mpsc::channel();
-    std::thread::spawn(move || {
-        // Never grows, which would leave a copy behind.
-        let mut text = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
-        if let Some(stream) = stream {
-            let _ = stream.take(LONGEST).read_to_end(&mut text);
-        }
-        let _ = send.send(text);
-    });
-    receive
 }
 
 /// Milliseconds of life that the printed credentials have.

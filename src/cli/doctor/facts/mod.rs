@@ -21,7 +21,7 @@ use crate::core::inspection::{Inspection, ProfileSays, SessionSays};
 use crate::core::probe::{NeededBy, Probe};
 use crate::core::time::Timestamp;
 
-pub use claude::{ClaudeFacts, EXPORT, Override, Program, REFRESH, invoked_as, is_ours};
+pub use claude::{ClaudeFacts, Override, Program, invoked_as, user_settings};
 pub use hook::{judge, run as run_hook};
 
 /// How long a profile's credentials are waited for.
@@ -177,7 +177,7 @@ impl Facts {
 /// Whoever is not reached is not waited for once more.
 fn is_bedrock_reached(probe: &Result<Probe, Failure>) -> bool {
     let hosts = probe.as_ref().map(|probe| probe.hosts.as_slice()).unwrap_or_default();
-    hosts.iter().any(|host| host.needed_by == NeededBy::Turns && host.failed.is_none())
+    hosts.iter().any(|host| host.needed_by == NeededBy::ClaudeCode && host.failed.is_none())
 }
 
 /// The profile that is meant: the one that is named, else that of Claude Code's hook, else the only one that can be used, else
