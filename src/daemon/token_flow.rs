@@ -99,6 +99,8 @@ struct Unsaved {
     files: RefreshFiles,
     token: Arc<SsoToken>,
     why: Failure,
+    /// Of a login; there was no file.
+    first: bool,
 }
 
 impl TokenFlow {
@@ -192,12 +194,16 @@ impl TokenFlow {
     pub async fn store_login(&self, session: &SsoSession, world: &World, token: &Arc<SsoToken>) {
         let files = self.files(session, world);
         let (store, to_store) = (files.clone(), Arc::clone(token));
-        let stored = blocking(move || store.store_login(&to_store)).await;
+        let stored = blocking(move || {
+            let first = store.cache().read() == TokenFile::Absent;
+            store.store_login(&to_store).map_err(|why| (why, first))
+        });
+        let stored = stored.await;
         // Whatever lived in memory alone until now has a successor.
         self.unsaved().retain(|u| u.files.cache().path() != files.cache().path());
-        if let Some(Err(why)) = stored {
+        if let Some(Err((why, first))) = stored {
             warn!(cause = why.message, "the token of a login lives in memory only");
-            self.unsaved().push(Unsaved { files, token: Arc::clone(token), why });
+            self.unsaved().push(Unsaved { files, token: Arc::clone(token), why, first });
         }
     }
 
@@ -243,10 +249,10 @@ impl TokenFlow {
         {
             *self.unlockable() = still;
         }
-        let waiting: Vec<_> = self.unsaved().iter().map(|u| (u.files.clone(), Arc::clone(&u.token))).collect();
-        for (files, token) in waiting {
+        let waiting: Vec<_> = self.unsaved().iter().map(|u| (u.files.clone(), Arc::clone(&u.token), u.first)).collect();
+        for (files, token, first) in waiting {
             let to_store = Arc::clone(&token);
-            let stored = blocking(move || files.store_again(&to_store)).await;
+            let stored = blocking(move || files.store_again(&to_store, first)).await;
             if !matches!(stored, None | Some(Stored::MemoryOnly(..))) {
                 // A still newer one may have come in its place meanwhile.
                 self.unsaved().retain(|u| !Arc::ptr_eq(&u.token, &token));
@@ -260,7 +266,7 @@ impl TokenFlow {
         let finding = |u: &Unsaved| {
             Finding::new(
                 "token-not-stored",
-                format!("a renewed SSO token lives in memory only: {}", u.why.message),
+                format!("an SSO token lives in memory only: {}", u.why.message),
                 "make room, or make the folder writable: it is tried again every 30 s",
             )
         };
@@ -280,7 +286,7 @@ impl TokenFlow {
             Some(Stored::LoggedOut) => Outcome::LoggedOut,
             Some(Stored::MemoryOnly(token, failure)) => {
                 warn!(cause = failure.message, "the renewed token lives in memory only");
-                self.unsaved().push(Unsaved { files, token: Arc::clone(&token), why: failure });
+                self.unsaved().push(Unsaved { files, token: Arc::clone(&token), why: failure, first: false });
                 issued(token)
             }
             None => not_sent(FailureClass::Transient, "the renewed token could not be stored"),

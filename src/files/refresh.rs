@@ -182,12 +182,17 @@ impl RefreshFiles {
         token_store::remove(&self.cache)
     }
 
-    /// Stores a token again that so far lives in memory alone ([`Stored::MemoryOnly`]).
+    /// Stores a token again that so far lives in memory alone ([`Stored::MemoryOnly`]); `first`: it is a login's, and
+    /// there was no file that somebody could have removed since.
     #[must_use]
-    pub fn store_again(&self, token: &Arc<SsoToken>) -> Stored {
+    pub fn store_again(&self, token: &Arc<SsoToken>, first: bool) -> Stored {
+        let in_memory = |why| Stored::MemoryOnly(Arc::clone(token), why);
         match self.lock(&self.cache.pauses().locked) {
+            Ok(_lock) if first && matches!(self.cache.look(), Look::Absent) => {
+                token_store::replace(&self.cache, token).map_or_else(in_memory, |()| Stored::Written(Arc::clone(token)))
+            }
             Ok(_lock) => token_store::store(&self.cache, Before::default(), token),
-            Err(why) => Stored::MemoryOnly(Arc::clone(token), why.into()),
+            Err(why) => in_memory(why.into()),
         }
     }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::agent::{AGENTCTL, AGENTD, Agent, LIMIT};
 use crate::support::clock::eventually;
-use crate::support::fake_aws::Rotation;
+use crate::support::fake_aws::{Person, Rotation};
 use crate::support::process::{self, Finished, Running};
 
 const USER: u32 = 34_567;
@@ -134,6 +134,31 @@ fn a_start_on_a_full_disk_serves() {
         (status.contains("token-not-stored") || status.contains("state-not-writable")).then_some(())
     });
     disk.make_room();
+    agent.ctl(&["daemon", "stop"]).expect_success();
+    drop(disk);
+}
+
+#[test]
+fn a_login_on_a_full_disk_is_stored_when_there_is_room() {
+    if !is_root() {
+        return;
+    }
+    let agent = agent();
+    agent.fake.set_person(Person::Approves);
+    let Some(disk) = SmallDisk::under(agent.home.path()) else { return };
+    let file = agent.home.token_file("corp");
+    fs::remove_file(&file).unwrap();
+    let _daemon = agent.start_daemon();
+    disk.fill();
+    agent.ctl(&["login", "--device", "--no-browser", "--profile", "dev-sso"]).expect_success();
+    agent.credentials("dev-sso");
+    assert!(agent.status()["findings"].to_string().contains("token-not-stored"));
+    disk.make_room();
+    eventually("it is stored", LIMIT, || {
+        (!agent.status()["findings"].to_string().contains("token-not-stored")).then_some(())
+    });
+    assert!(token(&file)["refreshToken"].is_string());
+    agent.credentials("dev-sso");
     agent.ctl(&["daemon", "stop"]).expect_success();
     drop(disk);
 }

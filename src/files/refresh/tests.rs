@@ -179,9 +179,25 @@ fn a_token_in_memory_alone_is_used_for_the_next_renewal_and_stored_later() {
     assert_eq!(refresh.grant().refresh_token.expose(), "rt2", "not the used one on disk");
     refresh.finish_failed();
     fs::remove_dir(fixture.cache.journal()).unwrap();
-    assert_eq!(process.store_again(&kept), Stored::Written(Arc::clone(&kept)));
+    assert_eq!(process.store_again(&kept, false), Stored::Written(Arc::clone(&kept)));
     assert_eq!(fixture.on_disk().access_token.expose(), "at2");
     assert!(fs::read_to_string(fixture.cache.path()).unwrap().contains("toolsOwn"), "keys of others stay");
+}
+
+#[test]
+fn a_login_in_memory_alone_is_stored_later_and_no_renewal_brings_a_file_back() {
+    let fixture = Fixture::new();
+    let process = fixture.process();
+    let login = Arc::new(token("at1", "rt1", 9));
+    assert_eq!(process.store_again(&login, false), Stored::LoggedOut);
+    fs::create_dir(fixture.cache.journal()).unwrap();
+    assert!(matches!(process.store_again(&login, true), Stored::MemoryOnly(..)));
+    fs::remove_dir(fixture.cache.journal()).unwrap();
+    assert_eq!(process.store_again(&login, true), Stored::Written(Arc::clone(&login)));
+    assert_eq!(fixture.on_disk().refresh, login.refresh);
+    // Another login came first.
+    fixture.write(&text("at2", "rt2", 10));
+    assert!(matches!(process.store_again(&login, true), Stored::AdoptedOther(_)));
 }
 
 #[test]
