@@ -269,7 +269,7 @@ impl Watcher {
 
     /// The broker has heard of a token that we wrote: the next look reads its file, whatever it looks like.
     pub fn note_token_written(&self, link: &Link, world: &Arc<World>) {
-        self.note(link, world, |path| Some(Seen::Outdated).filter(|_| !self.tokens.is_in_memory_alone(path)));
+        self.note(link, world, |path| (!self.tokens.is_in_memory_alone(path)).then_some(Seen::Outdated));
     }
 
     fn note(&self, link: &Link, world: &Arc<World>, seen: impl Fn(&Path) -> Option<Seen>) {
