@@ -74,9 +74,9 @@ impl SessionState {
         self.signed_out.is_some_and(|out| now.since(out.tick) < ECHO && token.obtained_at.plus(GRAIN) <= out.at)
     }
 
-    /// The file is there, whole or not. Reads report in no order, so this one may be older than the one that found it
-    /// missing: only the one that is due by then decides.
-    pub fn is_not_absent(&mut self, now: Tick) {
+    /// A read found the file, whole or not. Reads report in no order, so this one may be older than one that found none:
+    /// the read that is due [`LOGOUT_AFTER`] that one decides.
+    pub fn note_present(&mut self, now: Tick) {
         self.absent_since = self.absent_since.filter(|since| now < since.plus(LOGOUT_AFTER));
     }
 

@@ -77,9 +77,9 @@ impl Effects {
             report.post(outcome, date);
             if reached {
                 watcher.note_token_written(&fetch.link, &fetch.world);
-            }
-            if let Some(session) = fetch.session.filter(|_| reached) {
-                aws.look_who_is_there(&session).await;
+                if let Some(session) = fetch.session {
+                    aws.look_who_is_there(&session).await;
+                }
             }
         });
     }

@@ -195,8 +195,7 @@ impl TokenFlow {
         let files = self.files(session, world);
         let (store, to_store) = (files.clone(), Arc::clone(token));
         let stored = blocking(move || {
-            let first = store.cache().read() == TokenFile::Absent;
-            store.store_login(&to_store).map_err(|why| (why, first))
+            store.store_login(&to_store).map_err(|why| (why, store.cache().read() == TokenFile::Absent))
         });
         let stored = stored.await;
         // Whatever lived in memory alone until now has a successor.

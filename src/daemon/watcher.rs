@@ -3,7 +3,7 @@
 //! made us look.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -264,19 +264,22 @@ impl Watcher {
 
     /// Stamps a token file before it is read, so that a change during the read is seen later.
     fn note_token_read(&self, link: &Link, world: &Arc<World>) {
-        self.note(link, world, |path| Some(Seen::As(Stamp::of(path))));
+        self.note(link, world, |watched| watched.seen = Seen::As(Stamp::of(&watched.path)));
     }
 
-    /// The broker has heard of a token that we wrote: the next look reads its file, whatever it looks like.
+    /// The broker has heard of a token of ours: the next look reads its file, whatever it looks like. One that could not be
+    /// written has none to read.
     pub fn note_token_written(&self, link: &Link, world: &Arc<World>) {
-        self.note(link, world, |path| (!self.tokens.is_in_memory_alone(path)).then_some(Seen::Outdated));
+        self.note(link, world, |watched| {
+            if !self.tokens.is_in_memory_alone(&watched.path) {
+                watched.seen = Seen::Outdated;
+            }
+        });
     }
 
-    fn note(&self, link: &Link, world: &Arc<World>, seen: impl Fn(&Path) -> Option<Seen>) {
+    fn note(&self, link: &Link, world: &Arc<World>, note: impl Fn(&mut Watched)) {
         let mut watched = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        for session in watched.iter_mut().filter(|w| w.world == *world && w.link == *link) {
-            session.seen = seen(&session.path).unwrap_or(session.seen);
-        }
+        watched.iter_mut().filter(|w| w.world == *world && w.link == *link).for_each(note);
     }
 
     fn post(&self, event: Event) {
@@ -314,14 +317,14 @@ impl Watched {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use tokio::sync::mpsc::{self, UnboundedReceiver};
 
     use super::*;
-    use crate::core::credential::SsoToken;
-    use crate::core::secret::Secret;
-    use crate::core::source::{Endpoints, SsoSession};
-    use crate::core::time::Timestamp;
     use crate::files::state::StateFile;
+    #[cfg(unix)]
+    use crate::files::testing;
 
     fn watcher(root: &Path) -> (Arc<Watcher>, UnboundedReceiver<Message>) {
         let (broker, inbox) = mpsc::unbounded_channel();
@@ -331,17 +334,12 @@ mod tests {
         (Arc::new(Watcher::new(broker, configuration, tokens, Clock, Arc::default())), inbox)
     }
 
+    #[cfg(unix)]
     #[tokio::test]
     async fn a_token_of_ours_that_is_removed_before_anybody_looks() {
         let root = tempfile::tempdir().unwrap();
         let (watcher, mut inbox) = watcher(root.path());
-        let session = SsoSession {
-            name: Some("corp".to_owned()),
-            start_url: "https://corp.awsapps.com/start".to_owned(),
-            region: "eu-west-1".to_owned(),
-            scopes: Vec::new(),
-            endpoints: Endpoints::default(),
-        };
+        let session = testing::session();
         let world = Arc::new(World { sso_cache: root.path().join("cache"), ..World::default() });
         let link = Link::SsoSession(session.clone());
         watcher.set_sessions(std::iter::once((NodeId(1), link.clone(), Arc::clone(&world))));
@@ -357,13 +355,7 @@ mod tests {
         };
         assert_eq!(watcher.read_token(&link, &world).await, TokenFile::Absent);
         assert_eq!(read().await, []);
-        let token = Arc::new(SsoToken {
-            access_token: Secret::new("at1"),
-            expires_at: Timestamp::from_secs(1_800_000_000),
-            refresh: None,
-            client_id: None,
-            obtained_at: Timestamp::default(),
-        });
+        let token = Arc::new(testing::token("at1", "rt1", 1));
         watcher.tokens.store_login(&session, &world, &token).await;
         std::fs::remove_file(TokenCache::new(&world, &session, Pauses::none()).path()).unwrap();
         watcher.note_token_written(&link, &world);

@@ -37,7 +37,7 @@ pub mod watch;
 
 #[cfg(test)]
 #[cfg(unix)]
-mod testing;
+pub(crate) mod testing;
 
 /// How often to try again and how long to pause in between. A value, so that tests need not wait.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -108,19 +108,13 @@ fn arguments(session: &SsoSession, flow: Flow) -> String {
 #[cfg(unix)]
 mod tests {
     use super::*;
-    use crate::files::testing::Fixture;
+    use crate::files::testing::{self, Fixture};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     #[test]
     fn the_aws_cli_finds_ours_and_we_find_its_own() {
-        let session = SsoSession {
-            name: Some("corp".into()),
-            start_url: "https://corp.awsapps.com/start".into(),
-            region: "eu-west-1".into(),
-            scopes: Vec::new(),
-            endpoints: Default::default(),
-        };
+        let session = testing::session();
         // printf '...' | sha1sum of json.dumps(args, sort_keys=True) in Python 3.
         let expected = r#"{"region": "eu-west-1", "scopes": ["sso:account:access"], "session_name": "corp", "startUrl": "https://corp.awsapps.com/start", "tool": "botocore"}"#;
         assert_eq!(arguments(&session, Flow::Device), expected);

@@ -1,4 +1,4 @@
-//! What the tests of this room share: a cache folder, a state folder, one session.
+//! What the tests of this room, and of those who use it, share: a cache folder, a state folder, one session.
 
 use std::fs;
 use std::sync::Arc;
@@ -31,14 +31,7 @@ impl Fixture {
         let folder = root.path().join("cache");
         fs::create_dir(&folder).unwrap();
         let world = World { sso_cache: folder, ..World::default() };
-        let session = SsoSession {
-            name: Some("corp".to_owned()),
-            start_url: "https://corp.awsapps.com/start".to_owned(),
-            region: "eu-west-1".to_owned(),
-            scopes: Vec::new(),
-            endpoints: Endpoints::default(),
-        };
-        let cache = TokenCache::new(&world, &session, Pauses::none());
+        let cache = TokenCache::new(&world, &session(), Pauses::none());
         let state = StateFile::new(root.path().join("state"), Pauses::none());
         Self { root, cache, state }
     }
@@ -71,8 +64,18 @@ impl Fixture {
     }
 }
 
+pub(crate) fn session() -> SsoSession {
+    SsoSession {
+        name: Some("corp".to_owned()),
+        start_url: "https://corp.awsapps.com/start".to_owned(),
+        region: "eu-west-1".to_owned(),
+        scopes: Vec::new(),
+        endpoints: Endpoints::default(),
+    }
+}
+
 /// A token that ends `hours` after [`START`].
-pub(super) fn token(access: &str, refresh: &str, hours: i64) -> SsoToken {
+pub(crate) fn token(access: &str, refresh: &str, hours: i64) -> SsoToken {
     let grant = RefreshGrant {
         refresh_token: refresh.into(),
         client_id: "client".to_owned(),

@@ -360,7 +360,7 @@ fn at_a_terminal_models_are_pinned_or_named_by_their_ids() {
     let pinned = [
         region,
         (model, "\u{1b}[A\u{1b}[A\r"),
-        ("What is to be meant by 'sonnet', 'haiku'?", "\u{1b}[B\r"),
+        ("What should 'sonnet', 'haiku' mean?", "\u{1b}[B\r"),
         ("Write this?", "y"),
     ];
     given_up_at_each(&agent, "setup", &pinned);

@@ -140,7 +140,7 @@ pub(super) fn models(
         let ids: Vec<_> = pins.iter().map(|(.., id)| clean(&bedrock::short(id))).collect();
         let options = ["what Claude Code takes".to_owned(), format!("the newest here: {}", ids.join(", "))];
         let families: Vec<_> = pins.iter().map(|(family, ..)| format!("'{family}'")).collect();
-        let question = format!("What is to be meant by {}?", families.join(", "));
+        let question = format!("What should {} mean?", families.join(", "));
         if asker.choose(&question, &options, 0)? == 1 {
             chosen.extend(pins.into_iter().map(|(_, name, id)| (name, id)));
         }

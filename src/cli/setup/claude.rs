@@ -94,7 +94,7 @@ pub(super) fn plan(
     let probe = look(ctx, out, &profile.name);
     wanted.extend(probe.as_ref().and_then(|probe| certificates(out, probe)));
     wanted.extend(status_line(ctx, args, &settings, &agentctl, &profile.name)?);
-    let refresh = refresh::plan(ctx, out, args, profile, (&agentctl, probe.as_ref()));
+    let refresh = refresh::plan(ctx, out, args, profile, &agentctl, probe.as_ref());
     let wants_aws = !refresh.is_empty();
     wanted.extend(if wants_aws { refresh } else { login(out, &settings).into_iter().collect() });
     let edited = claude_settings::apply(before.as_deref().unwrap_or_default(), &wanted);

@@ -30,7 +30,8 @@ pub(super) fn plan(
     out: &mut Output<'_>,
     args: &Setup,
     profile: &KnownProfile,
-    (agentctl, probe): (&Path, Option<&Probe>),
+    agentctl: &Path,
+    probe: Option<&Probe>,
 ) -> Vec<Wanted> {
     if !args.auth_refresh {
         return Vec::new();

@@ -229,7 +229,7 @@ impl Broker {
             }
             TokenFile::Unusable(_) => {
                 if let Some(session) = node.session_mut() {
-                    session.is_not_absent(now.tick);
+                    session.note_present(now.tick);
                 }
             }
         }
@@ -240,7 +240,7 @@ impl Broker {
         let server_now = self.time_for(id, now);
         let Some(node) = self.nodes.get_mut(id) else { return };
         if let Some(session) = node.session_mut() {
-            session.is_not_absent(now.tick);
+            session.note_present(now.tick);
         }
         let held = node.held.as_ref().and_then(|h| h.credential.as_token());
         let token = held.map_or_else(|| Arc::clone(&token), |held| Arc::clone(&token).inheriting(held));
